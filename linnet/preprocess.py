@@ -1,0 +1,142 @@
+"""The one way from image bytes to the network's input.
+
+The trainer's evaluation, the export's gates and the service all call `load_image`; nobody else resizes an image for
+inference. Everything is done by Pillow in one documented order, so the same bytes give the same pixels everywhere.
+Must not import torch, ONNX Runtime or a web framework.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from linnet.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
+
+ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+DEFAULT_MAX_PIXELS = 50_000_000
+
+# A reduced-scale JPEG decode keeps at least this many times the final side, so that the antialiased resize which
+# follows still decides what the network sees.
+DRAFT_OVERSAMPLING = 2
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# EXIF 2.32, tag 0x0112: how the stored pixels must be turned to stand upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+
+
+class PreprocessSpec(BaseModel):
+    """How an image becomes the network's input; travels with every run and every bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_px: int = Field(ge=8, le=2048, description="side of the square input, pixels")
+    resize: Literal["crop", "stretch"] = Field(
+        default="crop", description="'crop' keeps the aspect ratio and cuts the longer side; 'stretch' keeps all pixels"
+    )
+    crop_fraction: float = Field(default=1.0, gt=0.0, le=1.0, description="share of the shorter side that is kept")
+    interpolation: Literal["bilinear", "bicubic"] = Field(default="bilinear", description="antialiased by Pillow")
+    background: tuple[Channel, Channel, Channel] = Field(
+        default=(255, 255, 255), description="RGB behind transparent pixels"
+    )
+    jpeg_draft: bool = Field(default=True, description="decode large JPEGs at 1/2, 1/4 or 1/8 scale")
+    mean: tuple[float, float, float] = Field(description="RGB mean of values in [0, 1]; subtracted inside the network")
+    std: tuple[float, float, float] = Field(description="RGB deviation; divides inside the network")
+
+
+def load_image(
+    data: bytes, spec: PreprocessSpec, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> npt.NDArray[np.uint8]:  # [H, W, 3]
+    """Decode `data` and return the network's input as uint8 RGB [size_px, size_px, 3].
+
+    The order: open by an allow-list of formats, check the pixel count against `max_pixels`, JPEG draft decoding, decode
+    the first frame, turn upright by EXIF, settle depth, palette, alpha and colour model, then cut and resize in one step.
+    ICC profiles are ignored.
+
+    Raises `UnsupportedImage`, `UnreadableImage` or `ImageTooLarge`.
+    """
+    image = _open(data, max_pixels)
+    if spec.jpeg_draft:
+        side = DRAFT_OVERSAMPLING * round(spec.size_px / spec.crop_fraction)
+        image.draft(None, (side, side))
+    try:
+        image.load()
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        raise UnreadableImage(_reason(error)) from error
+    rgb = _settle_mode(_upright(image), spec.background)
+    resized = rgb.resize((spec.size_px, spec.size_px), _RESAMPLING[spec.interpolation], box=_kept_box(rgb.size, spec))
+    return np.asarray(resized)
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(BytesIO(data), formats=ACCEPTED_FORMATS)
+    except Image.UnidentifiedImageError as error:
+        raise UnsupportedImage(ACCEPTED_FORMATS) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLarge(max_pixels) from error
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
+    if image.width * image.height > max_pixels:
+        raise ImageTooLarge(max_pixels)
+    return image
+
+
+def _reason(error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0].strip()
+    return first_line[:120] or type(error).__name__
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; an EXIF block that cannot be read counts as none."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _settle_mode(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Return the image as RGB: 16-bit scaled to 8, transparency laid over `background`."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):
+        return _grey_from_16_bit(image).convert("RGB")
+    if image.mode == "F":
+        raise UnreadableImage("floating-point pixels have no fixed white")
+    if image.has_transparency_data:
+        layered = Image.new("RGBA", image.size, (*background, 255))
+        layered.alpha_composite(image.convert("RGBA"))
+        return layered.convert("RGB")
+    return image.convert("RGB")
+
+
+def _grey_from_16_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64).clip(0, 65_535)
+    return Image.fromarray((values >> 8).astype(np.uint8))
+
+
+def _kept_box(size: tuple[int, int], spec: PreprocessSpec) -> tuple[float, float, float, float]:
+    """Return the part of an upright image of `size` (width, height) that the network sees: left, top, right, bottom."""
+    width, height = size
+    shorter = min(width, height)
+    kept_width, kept_height = (shorter, shorter) if spec.resize == "crop" else (width, height)
+    kept_width, kept_height = kept_width * spec.crop_fraction, kept_height * spec.crop_fraction
+    left, top = (width - kept_width) / 2, (height - kept_height) / 2
+    return left, top, left + kept_width, top + kept_height

@@ -1,0 +1,108 @@
+"""Open a bundle's network in ONNX Runtime and ask it.
+
+The export measures with this module and the service answers with it, so session options are part of what was measured.
+onnxruntime is imported on first use. Must not import torch or a web framework.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet.bundle import Manifest, Variant
+from linnet.errors import BundleMismatch, ProviderUnavailable, SelfTestFailed
+from linnet.preprocess import load_image
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+PROVIDER_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# Largest difference of a probability on a stored input. fp32 differs between machines by the order of its sums alone
+# (measured: under 1e-6); reduced precisions also by the instructions used.
+SELF_TEST_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2e-2}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the network says of a batch."""
+
+    probabilities: npt.NDArray[np.float32]  # [N, K]
+    logits: npt.NDArray[np.float32]  # [N, K]
+    embedding: npt.NDArray[np.float32]  # [N, D]
+
+
+class Network:
+    """One variant of a bundle in one ONNX Runtime session; safe to call from several threads."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self.provider: str = session.get_providers()[0]
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> Outputs:  # [N, H, W, 3]
+        """Run one batch of any size N >= 1."""
+        probabilities, logits, embedding = self._session.run(
+            ["probabilities", "logits", "embedding"], {"image": images}
+        )
+        return Outputs(probabilities, logits, embedding)
+
+    @property
+    def class_count(self) -> int | str | None:
+        """Return K of the `probabilities` output as the graph declares it."""
+        return next((output.shape[1] for output in self._session.get_outputs() if output.name == "probabilities"), None)
+
+    @property
+    def input_shape(self) -> list[int | str | None]:
+        """Return the declared shape of the first input: batch, height, width, channels."""
+        return list(self._session.get_inputs()[0].shape)
+
+
+def open_network(path: Path, *, provider: Provider = "auto", threads: int = 1) -> Network:
+    """Open an ONNX file with `threads` threads inside one run.
+
+    'auto' takes CUDA where it becomes active and the CPU otherwise. Raises `ProviderUnavailable` where the provider that
+    was asked for is not active on the created session (the list of *available* providers is no evidence).
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle threads must not burn the cores that decode the next images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    wants_cuda = provider == "cuda" or (provider == "auto" and PROVIDER_NAMES["cuda"] in ort.get_available_providers())
+    names = [PROVIDER_NAMES["cuda"], PROVIDER_NAMES["cpu"]] if wants_cuda else [PROVIDER_NAMES["cpu"]]
+    if provider == "cuda" and PROVIDER_NAMES["cuda"] not in ort.get_available_providers():
+        raise ProviderUnavailable(PROVIDER_NAMES["cuda"], ort.get_available_providers())
+    session = ort.InferenceSession(str(path), options, providers=names)
+    if provider == "cuda" and session.get_providers()[0] != PROVIDER_NAMES["cuda"]:
+        raise ProviderUnavailable(PROVIDER_NAMES["cuda"], session.get_providers())
+    return Network(session)
+
+
+def check_network(directory: Path, manifest: Manifest, variant: Variant, network: Network) -> None:
+    """Hold an opened network against its manifest: shapes, class count and the stored self-test.
+
+    Raises `BundleMismatch` or `SelfTestFailed`.
+    """
+    size_px = manifest.preprocess.size_px
+    if network.input_shape[1:] != [size_px, size_px, 3]:
+        raise BundleMismatch(directory, f"input {network.input_shape} instead of [N, {size_px}, {size_px}, 3]")
+    if network.class_count != len(manifest.classes):
+        raise BundleMismatch(directory, f"{network.class_count} outputs for {len(manifest.classes)} classes")
+    images = np.stack(
+        [load_image(base64.b64decode(case.image_png), manifest.preprocess) for case in manifest.self_test]
+    )
+    expected = np.array([case.probabilities[variant.precision] for case in manifest.self_test], dtype=np.float32)
+    difference = float(np.abs(network(images).probabilities - expected).max())
+    tolerance = SELF_TEST_TOLERANCE[variant.precision]
+    if not difference <= tolerance:
+        raise SelfTestFailed(directory, variant.precision, difference, tolerance)
