@@ -3,15 +3,14 @@
     models/<name>/<version>/bundle.json     the manifest below
     models/<name>/<version>/model.onnx      fp32; further variants beside it
 
-Export writes bundles, the service reads them. A bundle is written to a temporary directory and renamed, so that a reader
-never sees half of one, and it is never overwritten. Must not import torch, ONNX Runtime or a web framework.
+Export writes bundles, the service reads them. A bundle is written to a temporary directory and renamed, so that a
+reader never sees half of one, and it is never overwritten. Must not import torch, ONNX Runtime or a web framework.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidMa
 from linnet.preprocess import PreprocessSpec
 
 MANIFEST_FILE = "bundle.json"
-FORMAT_VERSION = 1
 MODEL_NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 Precision = Literal["fp32", "int8", "fp16"]
@@ -105,7 +103,7 @@ class Provenance(Record):
 class Manifest(Record):
     """All that is known of a bundle; `bundle.json`."""
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[1] = 1
     name: str = Field(pattern=MODEL_NAME_PATTERN)
     version: int = Field(ge=1)
     variants: tuple[Variant, ...] = Field(min_length=1)
@@ -188,7 +186,7 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, Path]
         (staging / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
         verify_files(staging, manifest)
         staging.chmod(0o755)
-        os.rename(staging, destination)
+        staging.rename(destination)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

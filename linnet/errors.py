@@ -1,8 +1,8 @@
 """The root of every error that Linnet raises on purpose, and the errors of the core.
 
 Each class builds its own sentence from its arguments: what happened, where, and what to do. The other rooms derive
-their errors in an `errors.py` of their own. What an error means to a terminal (exit code) or to HTTP (status) is decided
-there, not here.
+their errors in an `errors.py` of their own. What an error means to a terminal (exit code) or to HTTP (status) is
+decided there, not here.
 """
 
 from __future__ import annotations

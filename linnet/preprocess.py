@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from linnet.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
@@ -65,8 +65,8 @@ def load_image(
     """Decode `data` and return the network's input as uint8 RGB [size_px, size_px, 3].
 
     The order: open by an allow-list of formats, check the pixel count against `max_pixels`, JPEG draft decoding, decode
-    the first frame, turn upright by EXIF, settle depth, palette, alpha and colour model, then cut and resize in one step.
-    ICC profiles are ignored.
+    the first frame, turn upright by EXIF, settle depth, palette, alpha and colour model, then cut and resize in one
+    step. ICC profiles are ignored.
 
     Raises `UnsupportedImage`, `UnreadableImage` or `ImageTooLarge`.
     """
@@ -86,7 +86,7 @@ def load_image(
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(BytesIO(data), formats=ACCEPTED_FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnsupportedImage(ACCEPTED_FORMATS) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(max_pixels) from error
@@ -136,7 +136,7 @@ def _kept_box(size: tuple[int, int], spec: PreprocessSpec) -> tuple[float, float
     """Return the part of an upright image of `size` (width, height) that the network sees: left, top, right, bottom."""
     width, height = size
     shorter = min(width, height)
-    kept_width, kept_height = (shorter, shorter) if spec.resize == "crop" else (width, height)
-    kept_width, kept_height = kept_width * spec.crop_fraction, kept_height * spec.crop_fraction
+    whole_width, whole_height = (shorter, shorter) if spec.resize == "crop" else (width, height)
+    kept_width, kept_height = whole_width * spec.crop_fraction, whole_height * spec.crop_fraction
     left, top = (width - kept_width) / 2, (height - kept_height) / 2
     return left, top, left + kept_width, top + kept_height

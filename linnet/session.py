@@ -67,8 +67,8 @@ class Network:
 def open_network(path: Path, *, provider: Provider = "auto", threads: int = 1) -> Network:
     """Open an ONNX file with `threads` threads inside one run.
 
-    'auto' takes CUDA where it becomes active and the CPU otherwise. Raises `ProviderUnavailable` where the provider that
-    was asked for is not active on the created session (the list of *available* providers is no evidence).
+    'auto' takes CUDA where it becomes active and the CPU otherwise. Raises `ProviderUnavailable` where the provider
+    that was asked for is not active on the created session (the list of *available* providers is no evidence).
     """
     import onnxruntime as ort
 
