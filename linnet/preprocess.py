@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from linnet.errors import ImageTooLarge, UnreadableImage, UnsupportedImage
+from linnet.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 DEFAULT_MAX_PIXELS = 50_000_000
@@ -36,6 +36,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# The bit depth is byte 8 of the IHDR data, which always comes first: 8 bytes of signature, 8 of chunk header.
+_PNG_DEPTH_AT = 24
 
 Channel = Annotated[int, Field(ge=0, le=255)]
 
@@ -66,21 +69,25 @@ def load_image(
 
     The order: open by an allow-list of formats, check the pixel count against `max_pixels`, JPEG draft decoding, decode
     the first frame, turn upright by EXIF, settle depth, palette, alpha and colour model, then cut and resize in one
-    step. ICC profiles are ignored.
+    step. ICC profiles are ignored. Pillow's own limit (178 million pixels) holds as well, whatever `max_pixels` says.
 
-    Raises `UnsupportedImage`, `UnreadableImage` or `ImageTooLarge`.
+    Raises `UnsupportedImage`, `UnreadableImage` or `ImageTooLarge`, and nothing else, whatever the bytes.
     """
     image = _open(data, max_pixels)
-    if spec.jpeg_draft:
-        side = DRAFT_OVERSAMPLING * round(spec.size_px / spec.crop_fraction)
-        image.draft(None, (side, side))
     try:
+        if spec.jpeg_draft:
+            draft_px = DRAFT_OVERSAMPLING * round(spec.size_px / spec.crop_fraction)
+            image.draft(None, (draft_px, draft_px))
         image.load()
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and others
+        _scale_key_colour(image, data)
+        # One name for all stages, so that a large image is never held twice for longer than a stage needs.
+        image = _settle_mode(_upright(image), spec.background)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, AssertionError and others
         raise UnreadableImage(_reason(error)) from error
-    rgb = _settle_mode(_upright(image), spec.background)
-    resized = rgb.resize((spec.size_px, spec.size_px), _RESAMPLING[spec.interpolation], box=_kept_box(rgb.size, spec))
-    return np.asarray(resized)
+    side = (spec.size_px, spec.size_px)
+    return np.asarray(image.resize(side, _RESAMPLING[spec.interpolation], box=_kept_box(image.size, spec)))
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -112,24 +119,42 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if method is None else image.transpose(method)
 
 
+def _scale_key_colour(image: Image.Image, data: bytes) -> None:
+    """Bring the transparent colour of a PNG to the 8 bits of the decoded pixels.
+
+    The tRNS chunk counts in samples of the file's own depth (PNG specification, 11.3.2.1), and so does Pillow's
+    `info`, while the pixels have been scaled.
+    """
+    key = image.info.get("transparency")
+    if image.format != "PNG" or image.mode not in ("L", "I;16", "RGB") or key is None:
+        return
+    depth = data[_PNG_DEPTH_AT]
+
+    def to_8_bits(value: int) -> int:
+        return value >> 8 if depth == 16 else value * 255 // ((1 << depth) - 1)
+
+    image.info["transparency"] = tuple(map(to_8_bits, key)) if isinstance(key, tuple) else to_8_bits(key)
+
+
 def _settle_mode(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Return the image as RGB: 16-bit scaled to 8, transparency laid over `background`."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):
-        return _grey_from_16_bit(image).convert("RGB")
-    if image.mode == "F":
-        raise UnreadableImage("floating-point pixels have no fixed white")
-    if image.has_transparency_data:
-        layered = Image.new("RGBA", image.size, (*background, 255))
-        layered.alpha_composite(image.convert("RGBA"))
-        return layered.convert("RGB")
-    return image.convert("RGB")
+    """Return the image as RGB: 16 bits cut to 8, transparency laid over `background`."""
+    if image.mode.startswith("I;16"):
+        image = _high_bytes(image)
+    if image.mode in ("I", "F"):
+        raise UnreadableImage("32-bit pixels have no fixed white")
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    layer = image if image.mode == "RGBA" else image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, background)
+    canvas.paste(layer, mask=layer)
+    return canvas
 
 
-def _grey_from_16_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64).clip(0, 65_535)
-    return Image.fromarray((values >> 8).astype(np.uint8))
+def _high_bytes(image: Image.Image) -> Image.Image:
+    """Return a 16-bit grey image in 8 bits, as Pillow does for 16-bit RGB; its own conversion clips at 255 instead."""
+    grey = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    grey.info = image.info
+    return grey
 
 
 def _kept_box(size: tuple[int, int], spec: PreprocessSpec) -> tuple[float, float, float, float]:
