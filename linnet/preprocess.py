@@ -7,6 +7,7 @@ Must not import torch, ONNX Runtime or a web framework.
 
 from __future__ import annotations
 
+import warnings
 from io import BytesIO
 from typing import Annotated, Literal
 
@@ -23,6 +24,11 @@ DEFAULT_MAX_PIXELS = 50_000_000
 # A reduced-scale JPEG decode keeps at least this many times the final side, so that the antialiased resize which
 # follows still decides what the network sees.
 DRAFT_OVERSAMPLING = 2
+
+# Pillow warns of damaged metadata, which a picture can do without, and of sizes, which `max_pixels` decides. Filters
+# belong to the whole process: setting one around a call would not be safe with threads.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, module=r"PIL\.")
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
