@@ -1,0 +1,77 @@
+"""The composition root: settings in, application out. `uvicorn --factory service.app:create_app` serves it.
+
+Must not import torch, trainer or export.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from linnet.errors import LinnetError
+from service.context import RequestContext
+from service.errors import MalformedRequest, MethodNotAllowed, UnknownPath
+from service.lifecycle import Service
+from service.problems import respond
+from service.routes import router
+from service.schemas import ProblemBody
+from service.settings import Settings, read_settings
+
+# Of the endpoints, not of the project: rises when an answer changes its meaning.
+API_VERSION = "1.0"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return the application; its settings come from the environment unless given.
+
+    Raises `UsageError` for settings that cannot be used.
+    """
+    service = Service(settings or read_settings())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(title="Linnet", version=API_VERSION, lifespan=lifespan)
+    app.state.service = service
+    app.include_router(router)
+    app.add_middleware(RequestContext)
+    app.add_exception_handler(LinnetError, _answer)
+    app.add_exception_handler(RequestValidationError, _answer)
+    app.add_exception_handler(HTTPException, _answer)
+    _document_problems(app)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else None
+    return respond(_named(request, error), request.state.request_id, headers)
+
+
+def _named(request: Request, error: Exception) -> LinnetError:
+    """Return our name for what the framework found wrong; raises what it has no name for."""
+    if isinstance(error, LinnetError):
+        return error
+    if isinstance(error, RequestValidationError):
+        problem = error.errors()[0]
+        return MalformedRequest(f"{' '.join(str(part) for part in problem['loc'])}: {problem['msg']}")
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return UnknownPath(request.url.path)
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return MethodNotAllowed(request.method, request.url.path)
+    raise error
+
+
+def _document_problems(app: FastAPI) -> None:
+    """Add the problems' schema, which the responses refer to, to the OpenAPI document."""
+    document = app.openapi()
+    document["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()

@@ -1,0 +1,85 @@
+"""Bounds what uvicorn leaves open on a connection: a request's head in time and size, and the rest of a refused body.
+
+Without them a client that sends a byte now and then holds a connection, and one that never ends its headers or trailers
+holds memory, for as long as it likes. Must not import ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 64 * 1024
+
+
+def bounded_protocol(head_timeout_s: float, rest_timeout_s: float) -> type[asyncio.Protocol]:
+    """Return uvicorn's httptools protocol with a time for heads and one for what follows an early answer, seconds."""
+
+    class BoundedProtocol(HttpToolsProtocol):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._deadline: asyncio.TimerHandle | None = None
+            self._head_bytes = 0  # received since the last complete head or piece of a body
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._close_in(head_timeout_s)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._clear_deadline()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            self._head_bytes += len(data)
+            super().data_received(data)
+            if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+                if not self._is_answering():
+                    self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
+                self.transport.close()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._close_in(head_timeout_s)
+
+        def on_headers_complete(self) -> None:
+            self._head_bytes = 0
+            self._clear_deadline()
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._head_bytes = 0
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._head_bytes = 0
+            super().on_message_complete()
+            if self.cycle.response_complete:
+                self.cycle.more_body = False
+                self._close_in(self.timeout_keep_alive)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.cycle.response_complete and self.cycle.more_body:
+                self._close_in(rest_timeout_s)
+
+        def _is_answering(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def _close_in(self, seconds: float) -> None:
+            self._clear_deadline()
+            self._deadline = self.loop.call_later(seconds, self._expire, seconds)
+
+        def _expire(self, seconds: float) -> None:
+            if self._is_answering():  # a pipelined head is slow, but the request before it has its own deadline
+                self._close_in(seconds)
+            else:
+                self.transport.close()
+
+        def _clear_deadline(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return BoundedProtocol

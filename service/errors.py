@@ -1,0 +1,170 @@
+"""What can go wrong in the service, each with the sentence a client or an operator reads.
+
+What an error means to HTTP (status, code) is decided in `service.problems` alone. Must not import a web framework.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from linnet.errors import LinnetError, UsageError
+
+
+class UnknownSetting(UsageError):
+    """An environment variable with our prefix that no setting reads, most likely a typing error."""
+
+    def __init__(self, variable: str, known: Sequence[str]) -> None:
+        close = difflib.get_close_matches(variable, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(known)}."
+        super().__init__(f"There is no setting {variable}: {hint}")
+
+
+class InvalidSetting(UsageError):
+    """A setting has a value that cannot be used."""
+
+    def __init__(self, variable: str, reason: str) -> None:
+        super().__init__(f"The setting {variable} cannot be used ({reason}): correct or unset it.")
+
+
+class CannotListen(LinnetError):
+    """The address cannot be bound."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"Cannot listen on {host}:{port} ({reason}): stop what uses it or choose another port or host."
+        )
+
+
+class RequestError(LinnetError):
+    """A request that is answered with a problem instead of predictions."""
+
+
+class MalformedRequest(RequestError):
+    """The request does not follow the protocol."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The request cannot be understood: {reason}.")
+
+
+class UnknownPath(RequestError):
+    """There is nothing at this path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"There is nothing at {path[:200]}: see /docs for what there is.")
+
+
+class MethodNotAllowed(RequestError):
+    """The path exists but not for this method."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(f"{path[:200]} does not answer {method[:20]}: see /docs for the method.")
+
+
+class UnknownModel(RequestError):
+    """No bundle of that name is in the model repository."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"There is no model {name[:64]!r}: choose one of {', '.join(known) or '(none is loaded)'}.")
+
+
+class UnknownVersion(RequestError):
+    """The model is there, but not in that version."""
+
+    def __init__(self, name: str, version: str, known: Sequence[str]) -> None:
+        super().__init__(f"The model {name!r} has no version {version[:20]!r}: choose one of {', '.join(known)}.")
+
+
+class ModelUnavailable(RequestError):
+    """The bundle is there but was refused when it was loaded."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The model {name!r} could not be loaded: its operator finds the reason in the service's log.")
+
+
+class SlowBody(RequestError):
+    """The body did not arrive in time."""
+
+    def __init__(self, limit_ms: int) -> None:
+        super().__init__(f"The body did not arrive within {limit_ms:,} ms: send fewer or smaller images per request.")
+
+
+class BodyTooLarge(RequestError):
+    """The body has more bytes than are read of any request."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The body has more than {limit_bytes:,} bytes: send fewer or smaller images per request.")
+
+
+class TooManyImages(RequestError):
+    """The request holds more images than are taken at once."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request has more than {limit} images: send them in several requests.")
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is of a type that the endpoint does not read."""
+
+    def __init__(self, content_type: str) -> None:
+        hint = (
+            "curl's --data-binary names this type unless you add -H 'Content-Type: application/octet-stream'; or use "
+            "-F file=@image.jpg"
+            if content_type == "application/x-www-form-urlencoded"
+            else "send multipart/form-data with parts named 'file', an image/* body, or application/json"
+        )
+        super().__init__(f"A body of type {content_type[:80]!r} is not accepted: {hint}.")
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__(f"A body with Content-Encoding {encoding[:40]!r} is not accepted: send it uncompressed.")
+
+
+class RetryLater(RequestError):
+    """The same request can succeed after `retry_after_s` seconds."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{reason}: try again in {retry_after_s} s.")
+
+
+class Overloaded(RetryLater):
+    """More is pending than the service takes on."""
+
+    def __init__(self, retry_after_s: int = 1) -> None:
+        super().__init__("The service has as many images pending as it takes on", retry_after_s)
+
+
+class NotReady(RetryLater):
+    """The service does not take requests yet, or no longer."""
+
+    def __init__(self, reason: str, retry_after_s: int = 1) -> None:
+        super().__init__(f"The service is not ready ({reason})", retry_after_s)
+
+
+class DeadlineExceeded(RequestError):
+    """The answer was not there in time."""
+
+    def __init__(self, limit_ms: int) -> None:
+        super().__init__(
+            f"There was no answer within {limit_ms:,} ms: send fewer images per request or try again later."
+        )
+
+
+class EngineFailed(RequestError):
+    """The network could not be run on the batch; the cause is in the log only."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The network failed on this batch: try again, and tell the operator the request id if it stays."
+        )
+
+
+class InternalError(RequestError):
+    """A defect of the service; the cause is in the log only."""
+
+    def __init__(self) -> None:
+        super().__init__("The service failed: tell its operator the request id.")

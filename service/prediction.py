@@ -1,0 +1,77 @@
+"""The path of a request's images, whatever protocol they came by: decode, batch, rank.
+
+Must not import a web framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet.errors import ImageError
+from linnet.preprocess import load_image
+from service.batcher import Answer
+from service.repository import Model
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Turns encoded images into inputs on a pool of few threads, so that few are unpacked at once."""
+
+    pool: Executor
+    max_pixels: int
+
+    async def __call__(self, data: bytes, model: Model) -> npt.NDArray[np.uint8]:  # [H, W, 3]
+        """Return the input of `model`'s network; raises `ImageError`."""
+        spec = model.manifest.preprocess
+        return await asyncio.get_running_loop().run_in_executor(
+            self.pool, lambda: load_image(data, spec, max_pixels=self.max_pixels)
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One image's way through the service."""
+
+    answer: Answer | ImageError
+    decode_ms: float
+
+
+async def predict(images: Sequence[bytes], model: Model, decoder: Decoder) -> list[Result]:
+    """Answer every image, in order; an image that cannot be read gets its `ImageError` as the answer.
+
+    Raises `EngineFailed` where the network failed on any of them. Cancelling it abandons all of them.
+    """
+    if len(images) == 1:
+        return [await _predict_one(images[0], model, decoder)]
+    results = await asyncio.gather(*(_predict_one(data, model, decoder) for data in images), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if isinstance(result, Result)]
+
+
+async def _predict_one(data: bytes, model: Model, decoder: Decoder) -> Result:
+    begin_s = time.perf_counter()
+    try:
+        image = await decoder(data, model)
+    except ImageError as error:
+        return Result(error, _since_ms(begin_s))
+    decode_ms = _since_ms(begin_s)
+    return Result(await model.batcher.answer(image), decode_ms)
+
+
+def _since_ms(begin_s: float) -> float:
+    return (time.perf_counter() - begin_s) * 1000
+
+
+def top(probabilities: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+    """Return the k most probable classes (all where there are fewer) as index and probability; ties by index."""
+    order = np.argsort(-probabilities, kind="stable")[:k]
+    return [(int(index), round(float(probabilities[index]), 6)) for index in order]

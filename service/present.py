@@ -1,0 +1,103 @@
+"""From results to the JSON of `service.schemas`.
+
+Must not import a web framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from linnet.errors import LinnetError
+from service.errors import UnknownModel
+from service.prediction import Result, top
+from service.problems import PROBLEMS
+from service.repository import Model, Repository
+from service.schemas import (
+    FailedPrediction,
+    ItemError,
+    MetricsBody,
+    ModelBody,
+    PredictBody,
+    Prediction,
+    Score,
+    TimingMs,
+)
+
+
+def predict_body(
+    model: Model, request_id: str, filenames: Sequence[str | None], results: Sequence[Result], top_k: int
+) -> str:
+    """Return the answer of POST /predict as JSON; raises the `ImageError` where it is that of the only image."""
+    if len(results) == 1 and isinstance(results[0].answer, LinnetError):
+        raise results[0].answer
+    body = PredictBody(
+        model=model.name,
+        version=str(model.version),
+        variant=model.variant.precision,
+        request_id=request_id,
+        predictions=[
+            _prediction(model, filename, result, top_k) for filename, result in zip(filenames, results, strict=True)
+        ],
+        timing_ms=_timing(results),
+    )
+    return body.model_dump_json()
+
+
+def _prediction(model: Model, filename: str | None, result: Result, top_k: int) -> Prediction | FailedPrediction:
+    if isinstance(result.answer, LinnetError):
+        code = PROBLEMS[type(result.answer)].code
+        return FailedPrediction(filename=filename, error=ItemError(code=code, detail=str(result.answer)))
+    classes = model.manifest.classes
+    scores = [
+        Score(label=classes[index], probability=probability)
+        for index, probability in top(result.answer.probabilities, top_k)
+    ]
+    best = scores[0]
+    return Prediction(filename=filename, label=best.label, confidence=best.probability, uncertain=False, top=scores)
+
+
+def _timing(results: Sequence[Result]) -> TimingMs:
+    answers = [result.answer for result in results if not isinstance(result.answer, LinnetError)]
+    return TimingMs(
+        decode=round(max(result.decode_ms for result in results), 3),
+        queue=round(max((answer.queue_ms for answer in answers), default=0.0), 3),
+        inference=round(max((answer.inference_ms for answer in answers), default=0.0), 3),
+    )
+
+
+def model_bodies(repository: Repository, name: str | None = None) -> list[ModelBody]:
+    """Return the entries of GET /models, of one name or all; raises `UnknownModel` for a name that is not there."""
+    entries = [_ready(model, is_default=model is repository.default) for model in repository.models]
+    entries += [_failed(entry.name, entry.version) for entry in repository.refused]
+    found = [entry for entry in entries if name in (None, entry.name)]
+    if name is not None and not found:
+        raise UnknownModel(name, sorted({entry.name for entry in entries}))
+    return sorted(found, key=lambda entry: (entry.name, int(entry.version)))
+
+
+def _ready(model: Model, *, is_default: bool) -> ModelBody:
+    return ModelBody(
+        name=model.name,
+        version=str(model.version),
+        default=is_default,
+        state="ready",
+        classes=list(model.manifest.classes),
+        input_size=model.manifest.preprocess.size_px,
+        variant=model.variant.precision,
+        provider=model.provider,
+        metrics=MetricsBody(**model.variant.metrics.model_dump()),
+    )
+
+
+def _failed(name: str, version: int) -> ModelBody:
+    return ModelBody(
+        name=name,
+        version=str(version),
+        default=False,
+        state="failed",
+        classes=None,
+        input_size=None,
+        variant=None,
+        provider=None,
+        metrics=None,
+    )

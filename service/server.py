@@ -1,0 +1,142 @@
+"""Runs the application in this process: listen, announce, drain on SIGTERM.
+
+Must not import torch, trainer or export.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from linnet.errors import LinnetError, PathNotFound
+from service.app import create_app
+from service.connections import bounded_protocol
+from service.errors import CannotListen
+from service.lifecycle import Service
+from service.repository import Model
+from service.settings import Settings
+
+LOG_CONFIG = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+    "loggers": {
+        "service": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
+        # Says of every damaged body what its client is told anyway.
+        "python_multipart": {"level": "ERROR"},
+    },
+}
+
+# Longer than the idle time of common load balancers (60 s), which otherwise send into a connection that just closed.
+KEEP_ALIVE_S = 75
+
+logger = logging.getLogger(__name__)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what was accepted and return.
+
+    Raises `PathNotFound` without the models folder, `CannotListen` where the address is taken, `ProviderUnavailable`
+    where the provider that was asked for is not active.
+    """
+    if not settings.models_dir.is_dir():
+        raise PathNotFound(settings.models_dir, "models folder")
+    listener = _listen(settings.host, settings.port)
+    app = create_app(settings)
+    service: Service = app.state.service
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=bounded_protocol(settings.header_timeout_ms / 1000, settings.body_timeout_ms / 1000),
+        ws="none",
+        lifespan="on",
+        log_config=LOG_CONFIG,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
+    )
+    server = Server(config, service, _url(listener))
+    server.run(sockets=[listener])
+    if server.failure is not None:
+        raise server.failure
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, but readiness falls with the signal, the exit is clean, and it says what it serves."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
+        super().__init__(config)
+        self._service = service
+        self._url = url
+        self._announcing: asyncio.Task[None] | None = None
+        self.failure: BaseException | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and announce the models when they are loaded."""
+        await super().startup(sockets)
+        self._announcing = asyncio.create_task(self._announce())
+
+    async def _announce(self) -> None:
+        loading = self._service.loading
+        if loading is None:
+            return
+        await asyncio.wait([loading])
+        self.failure = loading.exception()
+        if self.failure is not None:
+            self.should_exit = True
+            return
+        try:
+            self._service.check_ready()
+        except LinnetError as error:
+            logger.error("%s", error)
+        models = ", ".join(_described(model) for model in loading.result().models)
+        logger.info("Serving %s: %s", self._url, models or "no model")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop being ready and begin to shut down."""
+        self._service.is_draining = True
+        super().handle_exit(sig, frame)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handle the signals while serving, without raising them again at the end: a drained server exits with 0."""
+        previous = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address[:2], family=family, backlog=2048)
+    except OSError as error:
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        raise CannotListen(host, port, reason or str(error)) from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _described(model: Model) -> str:
+    metrics = model.variant.metrics
+    return (
+        f"{model.name} {model.version} ({model.variant.precision}, {model.provider}, "
+        f"accuracy {metrics.accuracy:.2%} on {metrics.n:,} {metrics.split} images)"
+    )

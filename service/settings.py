@@ -1,0 +1,100 @@
+"""The service's settings: environment variables `LINNET_*`, each with what it does to operation.
+
+Nothing here is read at import; `read_settings` is called by `create_app` or by the command line. Must not import a web
+framework or ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from linnet.bundle import MODEL_NAME_PATTERN
+from linnet.cpu import usable_cpus
+from linnet.preprocess import DEFAULT_MAX_PIXELS
+from linnet.session import Provider
+from service.errors import InvalidSetting, UnknownSetting
+
+PREFIX = "LINNET_"
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """How the service runs; arguments win over the environment."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 lets other machines in")
+    port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes a free one and logs it")
+    models_dir: Path = Field(default=Path("models"), description="folder of bundles <name>/<version>; all are loaded")
+    model: str | None = Field(
+        default=None,
+        pattern=MODEL_NAME_PATTERN,
+        description="model that answers requests naming none, and that readiness waits for; unset: first by name",
+    )
+    provider: Provider = Field(
+        default="auto", description="'cuda' stops the start where CUDA does not become active; 'auto' falls back to cpu"
+    )
+    threads: int = Field(
+        default_factory=usable_cpus,
+        ge=1,
+        description="threads inside one inference; above the CPU quota it gets slower",
+    )
+    decode_threads: int = Field(
+        default_factory=usable_cpus, ge=1, description="images decoded at once; each may hold 16 bytes per pixel"
+    )
+    max_batch_size: int = Field(
+        default=32,
+        ge=1,
+        description="images per inference; more gives throughput under load and longer waits behind it",
+    )
+    max_images: int = Field(default=64, ge=1, description="images per request; more are refused with 413")
+    max_body_bytes: int = Field(default=32 * MIB, ge=1, description="bytes per request body; more are refused with 413")
+    max_pixels: int = Field(
+        default=DEFAULT_MAX_PIXELS,
+        ge=1,
+        description="pixels per image, read from its header; more are refused with 413",
+    )
+    max_pending_images: int = Field(
+        default=256, ge=1, description="images accepted and not yet answered; past it requests get 503 at once"
+    )
+    max_pending_bytes: int = Field(
+        default=128 * MIB,
+        ge=1,
+        description="bytes of bodies held at once, so the memory that uploads can take; past it requests get 503; "
+        "JSON bodies take up to three times their bytes while they are parsed",
+    )
+    timeout_ms: int = Field(default=30_000, ge=1, description="time from request to answer; past it the answer is 504")
+    body_timeout_ms: int = Field(
+        default=15_000,
+        ge=1,
+        description="time for a body to arrive; past it the answer is 408 and the connection closes",
+    )
+    header_timeout_ms: int = Field(
+        default=10_000, ge=1, description="time for a request's head to arrive; past it the connection closes"
+    )
+
+
+def read_settings(**arguments: Any) -> Settings:
+    """Return the settings from `arguments` over the environment.
+
+    Raises `UnknownSetting` for a `LINNET_*` variable that is none, `InvalidSetting` for a value out of its range.
+    """
+    known = variables()
+    for variable in sorted(os.environ):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            raise UnknownSetting(variable, known)
+    try:
+        return Settings(**arguments)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise InvalidSetting(PREFIX + str(problem["loc"][0]).upper(), problem["msg"]) from error
+
+
+def variables() -> list[str]:
+    """List the environment variables that are read."""
+    return [PREFIX + name.upper() for name in Settings.model_fields]

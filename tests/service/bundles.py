@@ -1,0 +1,112 @@
+"""A tiny real bundle: the network answers with the mean colour of the image, so its classes are certain."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from PIL import Image
+
+from linnet.bundle import Manifest, sha256_of, write_bundle
+from linnet.preprocess import load_image
+from linnet.session import open_network
+
+CLASSES = ("red", "green", "blue")
+SIDE_PX = 16
+COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+
+
+def png(colour: str = "red", size: tuple[int, int] = (20, 20), image_format: str = "PNG") -> bytes:
+    """Return an encoded image of one colour."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, COLOURS[colour]).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def write_model(models_dir: Path, name: str = "colours", version: int = 1, **changes: Any) -> Path:
+    """Write a bundle that tells red, green and blue apart; `changes` replace keys of its manifest."""
+    models_dir.mkdir(parents=True, exist_ok=True)
+    source = models_dir.parent / f"{name}-{version}.onnx"
+    onnx.save(_network(), str(source))
+    try:
+        manifest = Manifest.model_validate(_manifest(source, name, version) | changes)
+        return write_bundle(models_dir, manifest, {"model.onnx": source})
+    finally:
+        source.unlink()
+
+
+def _network() -> onnx.ModelProto:
+    """Return the graph: uint8 [N, 16, 16, 3] -> mean colour [N, 3] -> logits -> probabilities."""
+    shape: list[str | int | None] = ["N", SIDE_PX, SIDE_PX, 3]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("Div", ["embedding", "scale"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
+        [
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", 3])
+            for output in ("probabilities", "logits", "embedding")
+        ],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+            helper.make_tensor("scale", TensorProto.FLOAT, [], [50.0]),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _manifest(source: Path, name: str, version: int) -> dict[str, Any]:
+    preprocess = {"size_px": SIDE_PX, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
+    manifest: dict[str, Any] = {
+        "name": name,
+        "version": version,
+        "variants": [
+            {
+                "precision": "fp32",
+                "file": "model.onnx",
+                "sha256": sha256_of(source),
+                "size_bytes": source.stat().st_size,
+                "metrics": {"split": "test", "n": 200, "correct": 193, "accuracy": 0.965, "loss": 0.11},
+            }
+        ],
+        "input": {"name": "image", "dtype": "uint8", "shape": (-1, SIDE_PX, SIDE_PX, 3)},
+        "outputs": [{"name": "probabilities", "dtype": "float32", "shape": (-1, 3)}],
+        "classes": CLASSES,
+        "preprocess": preprocess,
+        "calibration": {"temperature": 1.0},
+        "parity": {"n": 3, "top1_agreement": 1.0, "max_probability_difference": 0.0, "batch_sizes": (1,)},
+        "provenance": {
+            "created": "2026-01-01T00:00:00Z",
+            "backbone": "mean colour",
+            "weights": "none",
+            "data": "three colours",
+            "recipe": {},
+            "seed": 0,
+            "run_seconds": 0.0,
+            "device": "cpu",
+            "git_revision": None,
+            "libraries": {},
+        },
+        "licence": "none needed",
+    }
+    images = [png(colour) for colour in CLASSES]
+    network = open_network(source, provider="cpu")
+    spec = Manifest.model_validate(
+        manifest | {"self_test": [{"image_png": "", "probabilities": {"fp32": (1.0, 0.0, 0.0)}}]}
+    ).preprocess
+    rows = network(np.stack([load_image(image, spec) for image in images])).probabilities
+    manifest["self_test"] = [
+        {"image_png": base64.b64encode(image).decode(), "probabilities": {"fp32": tuple(float(p) for p in row)}}
+        for image, row in zip(images, rows, strict=True)
+    ]
+    return manifest
