@@ -1,0 +1,56 @@
+"""The training state between two epochs: enough to continue as if nothing had happened.
+
+Each epoch draws its randomness from (seed, phase, epoch) alone, so no generator state needs to be kept. Written to a
+temporary file and renamed: a kill at any moment leaves the previous state whole.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainer.errors import InvalidRun
+from trainer.history import Epoch
+
+RESUME_FILE = "resume.pt"
+
+
+@dataclass
+class Checkpoint:
+    """Where a run stands: `phase` and `epoch` are the next to do."""
+
+    recipe: dict[str, Any]  # resolved
+    data: str  # fingerprint
+    phase: int = 0
+    epoch: int = 0
+    best_accuracy: float = -1.0  # of the running phase, on the validation split
+    best_epoch: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    network: dict[str, torch.Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    average: dict[str, Any] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
+    """Replace the checkpoint of the run in one step."""
+    state = {**checkpoint.__dict__, "history": [asdict(epoch) for epoch in checkpoint.history]}
+    staging = directory / f".{RESUME_FILE}"
+    torch.save(state, staging)
+    staging.replace(directory / RESUME_FILE)
+
+
+def load_checkpoint(directory: Path) -> Checkpoint:
+    """Read the checkpoint of a run, onto the CPU. Raises `InvalidRun`."""
+    path = directory / RESUME_FILE
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        state["history"] = [Epoch(**row) for row in state["history"]]
+        return Checkpoint(**state)
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise InvalidRun(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error

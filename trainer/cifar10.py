@@ -1,0 +1,48 @@
+"""CIFAR-10 as torchvision downloads it, laid out as a class-per-folder tree of PNG files like any other data set."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from trainer.errors import CannotDownload
+
+TREE = "cifar10-png"
+
+
+def unpack_cifar10(root: Path) -> Path:
+    """Return `root/cifar10-png/{train,test}/{class}/NNNN.png`; download and write it if it is not there yet.
+
+    Raises `CannotDownload`.
+    """
+    from torchvision.datasets import CIFAR10
+
+    tree = root / TREE
+    if tree.is_dir():
+        return tree
+    root.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{TREE}-", dir=root))
+    try:
+        for split in ("train", "test"):
+            try:
+                images = CIFAR10(str(root), train=split == "train", download=True)
+            except (OSError, RuntimeError) as error:
+                raise CannotDownload("CIFAR-10", root, str(error).splitlines()[0]) from error
+            _write_split(images, staging / split)
+        staging.chmod(0o755)
+        staging.rename(tree)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return tree
+
+
+def _write_split(images: torchvision.datasets.CIFAR10, folder: Path) -> None:  # noqa: F821
+    counts: Counter[str] = Counter()
+    for name in images.classes:
+        (folder / name).mkdir(parents=True)
+    for image, label in images:
+        name = images.classes[label]
+        image.save(folder / name / f"{counts[name]:04d}.png")
+        counts[name] += 1

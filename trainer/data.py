@@ -1,0 +1,140 @@
+"""Find the labelled images and split them: which file, which class, which split. Decodes nothing.
+
+A data folder is either flat (one folder per class) or holds the splits `train`, `val` and `test`. Selection always uses
+a validation split; where there is no folder for it, it is carved from train, stratified and seeded. The test split is
+`test`, or `val` where only that is there (validation is then carved from train all the same, so that the reported number
+is not the one selected on), or else carved from all images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.cifar10 import unpack_cifar10
+from trainer.errors import ClassesDiffer, DataNotFound, EmptyClass, TooFewClasses, TooFewImages
+from trainer.recipe import Data
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
+
+TRAIN_NAMES = ("train", "training")
+VALIDATION_NAMES = ("val", "valid", "validation")
+TEST_NAMES = ("test", "testing")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image file and the index of its class."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three disjoint splits over one ordered list of classes."""
+
+    classes: tuple[str, ...]
+    train: tuple[Example, ...]
+    val: tuple[Example, ...]
+    test: tuple[Example, ...]
+    origin: str  # in words: where each split comes from
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a digest of classes, file names, sizes and splits; a resumed run must find the same."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for split in (self.train, self.val, self.test):
+            for example in split:
+                name = "/".join(example.path.parts[-3:])
+                digest.update(f"{name} {example.path.stat().st_size} {example.label}\n".encode())
+            digest.update(b"--\n")
+        return digest.hexdigest()
+
+
+def find_dataset(data: Data, seed: int) -> Dataset:
+    """Find and split the images of a recipe.
+
+    Raises a `DataError`: nothing there, fewer than two classes, an empty class, or one too small for every split.
+    """
+    root = unpack_cifar10(data.path) if data.source == "cifar10" else data.path
+    if not root.is_dir():
+        raise DataNotFound(root)
+    folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    train_dir = _first(folders, TRAIN_NAMES)
+    val_dir, test_dir = _first(folders, VALIDATION_NAMES), _first(folders, TEST_NAMES)
+    if train_dir is None or (val_dir is None and test_dir is None and len(folders) > 1):
+        return _split_flat(root, data, seed)
+    classes, train = scan_classes(train_dir)
+    test_folder, val_folder = (test_dir, val_dir) if test_dir else (val_dir, None)
+    if test_folder is None:
+        return _split_flat(train_dir, data, seed)
+    test = _scan_like(test_folder, classes)
+    if val_folder is not None:
+        return Dataset(classes, train, _scan_like(val_folder, classes), test, "train, val and test folders")
+    val, train = _carve(train, classes, data.validation_fraction, seed, needed=2)
+    origin = f"train folder with {data.validation_fraction:g} of it for validation, test split from {test_folder.name}/"
+    return Dataset(classes, train, val, test, origin)
+
+
+def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
+    """List the classes (folder names, sorted) and images of a class-per-folder tree; other files are passed over.
+
+    Raises `TooFewClasses` or `EmptyClass`.
+    """
+    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(folders) < 2:
+        raise TooFewClasses(folder, [path.name for path in folders])
+    examples: list[Example] = []
+    for label, class_folder in enumerate(folders):
+        images = sorted(
+            path
+            for path in class_folder.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        if not images:
+            raise EmptyClass(class_folder)
+        examples += [Example(path, label) for path in images]
+    return tuple(path.name for path in folders), tuple(examples)
+
+
+def _first(folders: dict[str, Path], names: Sequence[str]) -> Path | None:
+    return next((folders[name] for name in names if name in folders), None)
+
+
+def _scan_like(folder: Path, classes: tuple[str, ...]) -> tuple[Example, ...]:
+    found, examples = scan_classes(folder)
+    if found != classes:
+        missing = [name for name in classes if name not in found]
+        raise ClassesDiffer(folder, missing, [name for name in found if name not in classes])
+    return examples
+
+
+def _split_flat(folder: Path, data: Data, seed: int) -> Dataset:
+    classes, everything = scan_classes(folder)
+    test, rest = _carve(everything, classes, data.test_fraction, seed, needed=3)
+    val, train = _carve(rest, classes, data.validation_fraction, seed + 1, needed=2)
+    origin = f"one folder, {data.test_fraction:g} of it for the test, {data.validation_fraction:g} of the rest for validation"
+    return Dataset(classes, train, val, test, origin)
+
+
+def _carve(
+    examples: Sequence[Example], classes: Sequence[str], fraction: float, seed: int, *, needed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Draw `fraction` of each class (at least one image): the drawn and the rest, both in the original order."""
+    by_label: dict[int, list[Example]] = defaultdict(list)
+    for example in examples:
+        by_label[example.label].append(example)
+    drawn: set[Path] = set()
+    for label, name in enumerate(classes):
+        members = by_label[label]
+        if len(members) < needed:
+            raise TooFewImages(name, len(members), needed)
+        count = min(max(1, round(fraction * len(members))), len(members) - needed + 1)
+        drawn.update(member.path for member in random.Random(f"{seed}/{name}").sample(members, count))
+    chosen = tuple(example for example in examples if example.path in drawn)
+    return chosen, tuple(example for example in examples if example.path not in drawn)

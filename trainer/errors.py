@@ -1,0 +1,151 @@
+"""What can go wrong between a recipe and a run, each in one sentence that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from linnet.errors import LinnetError, UsageError
+
+
+class InvalidRecipe(UsageError):
+    """The recipe or an override of it does not follow the schema."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"The recipe {path} is not valid: {problem}.")
+
+
+class DataError(LinnetError):
+    """The images cannot be trained on as they lie there."""
+
+
+class DataNotFound(DataError):
+    """The data folder does not exist."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"There is no data at {path}: set data.path to a folder that holds one folder of images per class."
+        )
+
+
+class CannotDownload(DataError):
+    """torchvision could not fetch the data set."""
+
+    def __init__(self, what: str, path: Path, reason: str) -> None:
+        super().__init__(
+            f"{what} cannot be downloaded to {path} ({reason}): check the network, or put the files there."
+        )
+
+
+class TooFewClasses(DataError):
+    """Fewer than two class folders."""
+
+    def __init__(self, path: Path, classes: Sequence[str]) -> None:
+        found = f"only the class folder {classes[0]!r}" if classes else "no class folder"
+        super().__init__(f"{path} holds {found}: put the images of each class into a folder of its own, two at least.")
+
+
+class EmptyClass(DataError):
+    """A class folder without a single image."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"The class folder {path} holds no image: add images or remove the folder.")
+
+
+class TooFewImages(DataError):
+    """A class has too few images to be in every split."""
+
+    def __init__(self, name: str, count: int, needed: int) -> None:
+        images = "1 image" if count == 1 else f"{count} images"
+        super().__init__(
+            f"The class {name!r} has {images} for training, but {needed} are needed so that every split has one: "
+            "add images or remove the class."
+        )
+
+
+class ClassesDiffer(DataError):
+    """The split folders do not hold the same classes."""
+
+    def __init__(self, split: Path, missing: Sequence[str], extra: Sequence[str]) -> None:
+        parts = [f"lacks {', '.join(missing)}"] if missing else []
+        parts += [f"has {', '.join(extra)} besides"] if extra else []
+        super().__init__(f"{split} {' and '.join(parts)}: every split needs the same class folders as train.")
+
+
+class UnreadableFiles(DataError):
+    """Files with an image's name that cannot be decoded."""
+
+    def __init__(self, paths: Sequence[Path], first_reason: str) -> None:
+        shown = ", ".join(str(path) for path in paths[:3])
+        more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        super().__init__(f"{len(paths)} of the images cannot be used: {shown}{more}. The first: {first_reason}")
+
+
+class WeightsNotFound(UsageError):
+    """The weights file does not exist."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"There is no weights file at {path}: set network.weights to a safetensors file, 'imagenet' or 'none'."
+        )
+
+
+class WeightsMismatch(LinnetError):
+    """The weights file does not belong to the backbone."""
+
+    def __init__(self, path: Path, backbone: str, reason: str) -> None:
+        super().__init__(
+            f"{path} does not hold weights of {backbone} ({reason}): choose the matching file or backbone."
+        )
+
+
+class RunExists(UsageError):
+    """The run directory is taken; runs are never overwritten."""
+
+    def __init__(self, directory: Path, complete: bool) -> None:
+        advice = (
+            "choose another with --run DIR"
+            if complete
+            else "continue it with --resume or choose another with --run DIR"
+        )
+        super().__init__(f"There is a {'complete' if complete else 'unfinished'} run in {directory}: {advice}.")
+
+
+class RunNotFound(UsageError):
+    """The directory holds no finished run."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"There is no finished run in {directory}: name a folder that `linnet train` has written.")
+
+
+class InvalidRun(LinnetError):
+    """run.json, resume.pt or the weights of a run cannot be read."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be read as part of a run ({reason}): train again.")
+
+
+class NothingToResume(UsageError):
+    """--resume without a checkpoint."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"There is nothing to resume in {directory}: start it without --resume.")
+
+
+class ResumeMismatch(UsageError):
+    """The recipe or the data changed since the run was interrupted."""
+
+    def __init__(self, directory: Path, what: str) -> None:
+        super().__init__(
+            f"{what} changed since the run in {directory} was interrupted: restore it or start another run."
+        )
+
+
+class NonFiniteLoss(LinnetError):
+    """Training diverged; the last good checkpoint is kept."""
+
+    def __init__(self, phase: str, epoch: int, step: int) -> None:
+        super().__init__(
+            f"The loss is not finite in phase {phase!r}, epoch {epoch}, step {step}: lower optim.lr; "
+            "the checkpoint of the epoch before is kept."
+        )

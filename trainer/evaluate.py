@@ -1,0 +1,54 @@
+"""Score a network on a decoded split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from trainer.network import Classifier
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Score:
+    """Accuracy and loss over a split of n images."""
+
+    n: int
+    correct: int
+    loss: float  # mean cross-entropy, nats
+
+    @property
+    def accuracy(self) -> float:
+        """Return correct / n."""
+        return self.correct / self.n
+
+
+@torch.no_grad()
+def predict_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """Return logits float32 [N, K] on the CPU for images uint8 [N, H, W, 3], in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    batches = images.split(EVALUATION_BATCH)
+    return torch.cat([network(batch.to(device)).float().cpu() for batch in batches])
+
+
+@torch.no_grad()
+def embed(network: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """Return embeddings float32 [N, D] on the network's device for images uint8 [N, H, W, 3], in evaluation mode."""
+    network.eval()
+    device = next(network.parameters()).device
+    return torch.cat([network.embed(batch.to(device)).float() for batch in images.split(EVALUATION_BATCH)])
+
+
+def score_logits(logits: torch.Tensor, labels: torch.Tensor) -> Score:
+    """Score logits [N, K] against labels [N]."""
+    correct = int((logits.argmax(1) == labels).sum())
+    return Score(len(labels), correct, float(F.cross_entropy(logits.double(), labels)))
+
+
+def evaluate(network: Classifier, images: torch.Tensor, labels: torch.Tensor) -> Score:
+    """Score a network on images uint8 [N, H, W, 3] with labels int64 [N]."""
+    return score_logits(predict_logits(network, images), labels)

@@ -1,0 +1,35 @@
+"""What each epoch brought: the rows of `history.csv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+HISTORY_FILE = "history.csv"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training split; epoch 0 is the state before the phase."""
+
+    phase: str
+    epoch: int
+    train_loss: float | None
+    train_accuracy: float | None  # on augmented images, while the weights moved
+    val_loss: float
+    val_accuracy: float
+    lr: float | None  # the highest, at the end of the epoch
+    images_per_s: float | None
+    seconds: float  # training and validation
+
+
+def write_history(directory: Path, history: Sequence[Epoch]) -> None:
+    """Replace `history.csv` in one step; numbers that do not exist are empty."""
+    staging = directory / f".{HISTORY_FILE}"
+    with staging.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [column.name for column in fields(Epoch)])
+        writer.writeheader()
+        writer.writerows(asdict(epoch) for epoch in history)
+    staging.replace(directory / HISTORY_FILE)

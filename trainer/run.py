@@ -1,0 +1,103 @@
+"""The run: a directory that holds everything learnt from one recipe. The trainer writes it; export and report read it.
+
+    weights.safetensors  run.json  history.csv  resume.pt  plots/
+
+`run.json` is written last: a directory without it is an unfinished run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from linnet.bundle import first_problem, to_json
+from linnet.preprocess import PreprocessSpec
+from trainer.errors import InvalidRun, RunNotFound
+from trainer.network import Classifier, build_classifier
+from trainer.recipe import Recipe
+
+RUN_FILE = "run.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+class SplitMetrics(BaseModel):
+    """What the network scored on one split, in PyTorch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int = Field(ge=1)
+    correct: int = Field(ge=0)
+    accuracy: float = Field(ge=0.0, le=1.0)
+    loss: float = Field(ge=0.0)
+
+
+class RunRecord(BaseModel):
+    """All that is known of a finished run; `run.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: Literal[1] = 1
+    name: str
+    backbone: str
+    head: str = Field(description="the layers after the pooled embedding")
+    classes: tuple[str, ...]
+    preprocess: PreprocessSpec
+    metrics: dict[Literal["val", "test"], SplitMetrics]
+    recipe: Recipe = Field(description="resolved: nothing left implicit")
+    data_origin: str = Field(description="where each split came from")
+    data_fingerprint: str
+    split_sizes: dict[Literal["train", "val", "test"], int]
+    seed: int
+    seconds: float = Field(description="of training and validation, over all sessions of the run")
+    device: str
+    git_revision: str | None
+    libraries: dict[str, str]
+
+
+def write_run(directory: Path, record: RunRecord, network: Classifier) -> None:
+    """Write the weights and then `run.json`, each in one step."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    staging = directory / f".{WEIGHTS_FILE}"
+    save_file(weights, staging)
+    staging.replace(directory / WEIGHTS_FILE)
+    staging = directory / f".{RUN_FILE}"
+    staging.write_text(to_json(record), encoding="utf-8")
+    staging.replace(directory / RUN_FILE)
+
+
+def is_finished(directory: Path) -> bool:
+    """Tell whether the directory holds a finished run."""
+    return (directory / RUN_FILE).is_file()
+
+
+def read_run(directory: Path) -> RunRecord:
+    """Read `run.json`. Raises `RunNotFound` or `InvalidRun`."""
+    path = directory / RUN_FILE
+    try:
+        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunNotFound(directory) from error
+    except ValidationError as error:
+        raise InvalidRun(path, first_problem(error)) from error
+
+
+def load_network(directory: Path, record: RunRecord) -> Classifier:
+    """Rebuild the trained network, on the CPU, in evaluation mode. Raises `InvalidRun`."""
+    spec = record.preprocess
+    network = build_classifier(record.recipe.network, len(record.classes), spec.mean, spec.std, pretrained=False)
+    path = directory / WEIGHTS_FILE
+    try:
+        network.load_state_dict(load_file(path), strict=True)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InvalidRun(path, str(error).splitlines()[0]) from error
+    return network.eval()
+
+
+def device_name(device: torch.device) -> str:
+    """Name the device for the record."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
