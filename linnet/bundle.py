@@ -9,6 +9,8 @@ reader never sees half of one, and it is never overwritten. Must not import torc
 
 from __future__ import annotations
 
+import base64
+import errno
 import hashlib
 import json
 import shutil
@@ -17,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidManifest
 from linnet.preprocess import PreprocessSpec
@@ -83,6 +85,12 @@ class SelfTestCase(Record):
 
     image_png: str = Field(description="the encoded image, base64; PNG, so that no decoder can differ")
     probabilities: dict[Precision, tuple[float, ...]]
+
+    @field_validator("image_png")
+    @classmethod
+    def _is_base64(cls, text: str) -> str:
+        base64.b64decode(text, validate=True)
+        return text
 
 
 class Provenance(Record):
@@ -187,8 +195,10 @@ def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, Path]
         verify_files(staging, manifest)
         staging.chmod(0o755)
         staging.rename(destination)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(staging, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise BundleExists(destination) from error  # another process finished this version first
         raise
     return destination
 

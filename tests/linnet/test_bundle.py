@@ -1,0 +1,273 @@
+"""A bundle is written whole or not at all, read back as it was, and refused in one sentence when it is not right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from linnet.bundle import (
+    MANIFEST_FILE,
+    Manifest,
+    Precision,
+    bundle_directories,
+    next_version,
+    read_manifest,
+    sha256_of,
+    to_json,
+    verify_files,
+    write_bundle,
+)
+from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidManifest
+from tests.linnet.manifests import CLASSES, manifest, write_sources
+
+CONTENTS: dict[Precision, bytes] = {"fp32": b"a network", "int8": b"a small network"}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "models", manifest(CONTENTS), write_sources(tmp_path / "sources", CONTENTS))
+
+
+def everything_under(directory: Path) -> list[str]:
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+def edit(bundle: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = bundle / MANIFEST_FILE
+    document = json.loads(path.read_text(encoding="utf-8"))
+    change(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def test_a_bundle_is_a_numbered_directory_with_manifest_and_networks(bundle: Path) -> None:
+    assert bundle.parts[-2:] == ("pets", "1")
+    assert everything_under(bundle) == ["bundle.json", "model.int8.onnx", "model.onnx"]
+    assert (bundle / "model.onnx").read_bytes() == b"a network"
+    assert bundle.stat().st_mode & 0o777 == 0o755
+    verify_files(bundle, read_manifest(bundle))
+
+
+def test_a_manifest_comes_back_as_it_was(bundle: Path) -> None:
+    assert read_manifest(bundle) == manifest(CONTENTS)
+
+
+names = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True)
+probability = st.floats(0.0, 1.0)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> Manifest:
+    precisions: list[Precision] = draw(
+        st.lists(st.sampled_from(["fp32", "int8", "fp16"]), min_size=1, max_size=3, unique=True)
+    )
+    classes = draw(st.lists(st.text(), min_size=2, max_size=5, unique=True))
+    rows = st.lists(probability, min_size=len(classes), max_size=len(classes))
+    base = manifest(dict.fromkeys(precisions, b"x"))
+    document = base.model_dump()
+    document |= {
+        "name": draw(names),
+        "version": draw(st.integers(1, 10**6)),
+        "classes": classes,
+        "self_test": [
+            {**document["self_test"][0], "probabilities": {precision: draw(rows) for precision in precisions}}
+            for _ in range(draw(st.integers(1, 3)))
+        ],
+        "licence": draw(st.text()),
+    }
+    document["provenance"]["recipe"] = draw(st.dictionaries(st.text(), json_values, max_size=4))
+    document["calibration"]["temperature"] = draw(st.floats(1e-3, 1e3))
+    return Manifest.model_validate(document)
+
+
+# Lone surrogates are no Unicode text: JSON files are UTF-8.
+@settings(max_examples=60, deadline=None)
+@given(manifests())
+def test_every_manifest_survives_its_file(original: Manifest) -> None:
+    text = to_json(original)
+    assert Manifest.model_validate_json(text.encode("utf-8")) == original
+    assert to_json(Manifest.model_validate_json(text)) == text
+
+
+@pytest.mark.parametrize(
+    "place",
+    [(), ("preprocess",), ("calibration",), ("parity",), ("input",), ("provenance",), ("variants", 0),
+     ("variants", 0, "metrics"), ("outputs", 0), ("self_test", 0)],
+    ids=str,
+)  # fmt: skip
+def test_an_unknown_key_is_refused_wherever_it_is(bundle: Path, place: tuple[str | int, ...]) -> None:
+    def add_key(document: Any) -> None:
+        for step in place:
+            document = document[step]
+        document["colour"] = "blue"
+
+    edit(bundle, add_key)
+    with pytest.raises(InvalidManifest, match="colour"):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda d: d.update(classes=["cat", "cat", "newt"]), "two classes have the same name"),
+        (lambda d: d.update(classes=["cat", "dog"]), "one probability per class"),
+        (lambda d: d.update(classes=["cat"]), "classes"),
+        (lambda d: d.update(variants=d["variants"][:1] * 2), "same precision"),
+        (lambda d: d.update(variants=d["variants"][:1]), "exactly the variants"),
+        (lambda d: d.update(variants=[]), "variants"),
+        (lambda d: d.update(self_test=[]), "self_test"),
+        (lambda d: d.update(format_version=2), "format_version"),
+        (lambda d: d.update(version=0), "version"),
+        (lambda d: d.update(name="../pets"), "name"),
+        (lambda d: d["variants"][0].update(file="../model.onnx"), "file"),
+        (lambda d: d["variants"][0].update(sha256="0"), "sha256"),
+        (lambda d: d["variants"][0]["metrics"].update(accuracy=1.1), "accuracy"),
+        (lambda d: d["calibration"].update(temperature=0), "temperature"),
+        (lambda d: d["self_test"][0].update(image_png="not base64!"), "image_png"),
+        (lambda d: d.pop("preprocess"), "preprocess"),
+    ],
+)
+def test_a_manifest_without_sense_is_refused(
+    bundle: Path, change: Callable[[dict[str, Any]], object], complaint: str
+) -> None:
+    edit(bundle, change)
+    with pytest.raises(InvalidManifest, match=complaint):
+        read_manifest(bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": NaN}'])
+def test_a_manifest_that_is_no_manifest_is_refused(bundle: Path, content: bytes) -> None:
+    (bundle / MANIFEST_FILE).write_bytes(content)
+    with pytest.raises(InvalidManifest):
+        read_manifest(bundle)
+
+
+def test_infinity_is_no_metric() -> None:
+    with pytest.raises(ValidationError):
+        manifest(CONTENTS, calibration={"temperature": float("inf")})
+
+
+def test_a_manifest_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        manifest(CONTENTS).version = 2  # type: ignore[misc]
+
+
+def test_no_bundle_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path, tmp_path / "nothing", tmp_path / "file"):
+        with pytest.raises(BundleNotFound):
+            read_manifest(place)
+
+
+def test_a_variant_is_found_by_its_precision() -> None:
+    described = manifest(CONTENTS)
+    assert (described.variant("int8"), described.variant("fp16")) == (described.variants[1], None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(b"a networ"), "has 8 bytes instead of 9"),
+        (lambda path: path.write_bytes(b"A network"), "another SHA-256"),
+    ],
+)
+def test_a_file_that_is_not_the_measured_one_is_refused(
+    bundle: Path, damage: Callable[[Path], object], complaint: str
+) -> None:
+    damage(bundle / "model.onnx")
+    with pytest.raises(CorruptBundle, match=complaint):
+        verify_files(bundle, read_manifest(bundle))
+
+
+def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # the example of FIPS 180-2, appendix B.1
+    assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_an_existing_version_is_never_overwritten(bundle: Path, tmp_path: Path) -> None:
+    before = (bundle / MANIFEST_FILE).read_bytes()
+    with pytest.raises(BundleExists):
+        write_bundle(
+            bundle.parents[1], manifest(CONTENTS, licence="another"), write_sources(tmp_path / "other", CONTENTS)
+        )
+    assert (bundle / MANIFEST_FILE).read_bytes() == before
+    assert len(list(bundle.parent.iterdir())) == 1
+
+
+def test_a_version_that_appears_while_writing_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process finishes the same version between our look and our rename."""
+    sources = write_sources(tmp_path / "sources", CONTENTS)
+    rename = Path.rename
+
+    def late_rename(self: Path, target: Path) -> Path:
+        target.mkdir()
+        (target / MANIFEST_FILE).write_text("theirs")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late_rename)
+    with pytest.raises(BundleExists):
+        write_bundle(tmp_path / "models", manifest(CONTENTS), sources)
+    assert everything_under(tmp_path / "models") == ["pets/1/bundle.json"]
+    assert (tmp_path / "models/pets/1/bundle.json").read_text() == "theirs"
+
+
+def test_a_failing_write_leaves_nothing(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    sources = write_sources(tmp_path / "sources", CONTENTS)
+    (tmp_path / "sources" / "source-int8").write_bytes(b"another network")
+    with pytest.raises(CorruptBundle):
+        write_bundle(models, manifest(CONTENTS), sources)
+    with pytest.raises(CorruptBundle, match="is missing"):
+        write_bundle(models, manifest(CONTENTS), {"model.onnx": sources["model.onnx"]})
+    (tmp_path / "sources" / "source-int8").unlink()
+    with pytest.raises(OSError, match="source-int8"):
+        write_bundle(models, manifest(CONTENTS), sources)
+    assert list((models / "pets").iterdir()) == []
+    assert next_version(models, "pets") == 1
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("linnet.bundle.verify_files", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(tmp_path / "models", manifest(CONTENTS), write_sources(tmp_path / "sources", CONTENTS))
+    assert list((tmp_path / "models" / "pets").iterdir()) == []
+
+
+def test_versions_count_up_as_numbers(tmp_path: Path) -> None:
+    assert next_version(tmp_path / "nowhere", "pets") == 1
+    for version in ("1", "2", "9", "10", "draft", ".11-abc"):
+        (tmp_path / "pets" / version).mkdir(parents=True)
+    (tmp_path / "cars" / "40").mkdir(parents=True)
+    (tmp_path / "pets" / "12").touch()  # a file is no bundle
+    assert next_version(tmp_path, "pets") == 11
+    assert next_version(tmp_path, "birds") == 1
+    found = [f"{path.parent.name}/{path.name}" for path in bundle_directories(tmp_path)]
+    assert found == ["cars/40", "pets/1", "pets/2", "pets/9", "pets/10"]
+
+
+def test_json_is_for_people() -> None:
+    text = to_json(manifest(CONTENTS, classes=("chat", "chien", "écureuil")))
+    assert text.endswith("}\n")
+    assert "écureuil" in text
+    assert len(CLASSES) == len(json.loads(text)["classes"])

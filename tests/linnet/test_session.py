@@ -1,0 +1,144 @@
+"""A network is opened on the provider that was asked for, and held against its manifest."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save
+
+from linnet.bundle import Manifest
+from linnet.errors import BundleMismatch, ProviderUnavailable, SelfTestFailed
+from linnet.preprocess import load_image
+from linnet.session import SELF_TEST_TOLERANCE, Network, check_network, open_network
+from tests.linnet.manifests import CLASSES, SIZE_PX, manifest
+
+
+def write_network(path: Path, *, size_px: int = SIZE_PX, class_count: int = len(CLASSES), scale: float = 0.01) -> Path:
+    """Write a network whose logits are class index x `scale` x mean red, and whose embedding is the mean colour."""
+    weights = np.zeros((3, class_count), np.float32)
+    weights[0] = np.arange(class_count) * scale
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "axes"], ["embedding"], keepdims=0),
+        helper.make_node("MatMul", ["embedding", "weights"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size_px, size_px, 3])],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", class_count]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", class_count]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", 3]),
+        ],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+        ],
+    )
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_network(tmp_path_factory.mktemp("network") / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def network(network_path: Path) -> Network:
+    return open_network(network_path, provider="cpu")
+
+
+def images(n: int) -> npt.NDArray[np.uint8]:  # [N, H, W, 3]
+    return np.random.default_rng(n).integers(0, 256, (n, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+
+
+def expecting(offset: float, network: Network) -> Manifest:
+    """Return a manifest whose first self-test probability is `offset` away from what the network says."""
+    described = manifest({"fp32": b"x"})
+    case = described.self_test[0]
+    said = network(load_image(base64.b64decode(case.image_png), described.preprocess)[None]).probabilities[0]
+    row = [float(value) for value in said]
+    row[0] += offset
+    return manifest({"fp32": b"x"}, self_test=[{"image_png": case.image_png, "probabilities": {"fp32": row}}])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 32])
+def test_any_batch_size_works(network: Network, n: int) -> None:
+    outputs = network(images(n))
+    assert outputs.probabilities.shape == outputs.logits.shape == (n, len(CLASSES))
+    assert outputs.embedding.shape == (n, 3)
+    assert outputs.probabilities.dtype == outputs.logits.dtype == outputs.embedding.dtype == np.float32
+    assert outputs.probabilities.sum(axis=1) == pytest.approx(np.ones(n), abs=1e-6)
+    assert outputs.embedding == pytest.approx(images(n).mean(axis=(1, 2)), abs=1e-3)
+
+
+def test_the_graph_states_its_shapes(network: Network) -> None:
+    assert network.input_shape == ["N", SIZE_PX, SIZE_PX, 3]
+    assert network.class_count == len(CLASSES)
+    assert network.provider == "CPUExecutionProvider"
+
+
+def test_threads_share_a_network(network: Network) -> None:
+    batches = [images(n) for n in (1, 2, 3, 4)] * 8
+    alone = [network(batch).probabilities for batch in batches]
+    start = threading.Barrier(4)
+    with ThreadPoolExecutor(4, initializer=start.wait) as pool:
+        for together, expected in zip(pool.map(network, batches), alone, strict=True):
+            assert np.array_equal(together.probabilities, expected)
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may be active here")
+def test_cuda_is_refused_where_it_is_not_active(network_path: Path) -> None:
+    with pytest.raises(ProviderUnavailable, match=r"CUDAExecutionProvider here .*CPUExecutionProvider"):
+        open_network(network_path, provider="cuda")
+
+
+def test_auto_takes_what_there_is(network_path: Path) -> None:
+    assert open_network(network_path, provider="auto").provider in onnxruntime.get_available_providers()
+
+
+def test_a_network_that_answers_as_measured_is_accepted(network: Network, tmp_path: Path) -> None:
+    described = expecting(0.0, network)
+    check_network(tmp_path, described, described.variants[0], network)
+
+
+@pytest.mark.parametrize(("share", "is_refused"), [(0.9, False), (-0.9, False), (1.1, True), (-1.1, True)])
+def test_the_self_test_tolerates_a_little(network: Network, tmp_path: Path, share: float, is_refused: bool) -> None:
+    described = expecting(share * SELF_TEST_TOLERANCE["fp32"], network)
+    if is_refused:
+        with pytest.raises(SelfTestFailed, match=r"fp32 variant .* 0\.001 is allowed"):
+            check_network(tmp_path, described, described.variants[0], network)
+    else:
+        check_network(tmp_path, described, described.variants[0], network)
+
+
+def test_an_answer_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    """NaN is larger than nothing and smaller than nothing; it must not pass for equal."""
+    broken = open_network(write_network(tmp_path / "broken.onnx", scale=float("nan")), provider="cpu")
+    described = manifest({"fp32": b"x"})
+    with pytest.raises(SelfTestFailed, match="nan"):
+        check_network(tmp_path, described, described.variants[0], broken)
+
+
+def test_another_input_size_is_refused(tmp_path: Path) -> None:
+    other = open_network(write_network(tmp_path / "other.onnx", size_px=SIZE_PX * 2), provider="cpu")
+    described = manifest({"fp32": b"x"})
+    with pytest.raises(BundleMismatch, match=rf"32, 32, 3.* instead of \[N, {SIZE_PX}, {SIZE_PX}, 3\]"):
+        check_network(tmp_path, described, described.variants[0], other)
+
+
+def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
+    other = open_network(write_network(tmp_path / "other.onnx", class_count=4), provider="cpu")
+    described = manifest({"fp32": b"x"})
+    with pytest.raises(BundleMismatch, match="4 outputs for 3 classes"):
+        check_network(tmp_path, described, described.variants[0], other)
