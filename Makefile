@@ -1,0 +1,67 @@
+# Two environments, so that a service never carries the training stack:
+#   .venv-serve   requirements/serve.lock   what `linnet serve` needs, no torch
+#   .venv         requirements/dev.lock     everything: serving, training, development
+# Both are made from locked, hashed packages by whatever package index pip and uv are configured for.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve test install lock demo-train format clean
+
+# The first Python that is new enough and can make environments; `make PYTHON=/path/to/python …` decides otherwise.
+IS_SUITABLE := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13 python3.14,$(shell \
+	$(name) -c '$(IS_SUITABLE)' 2>/dev/null && echo $(name))))
+PORT ?=
+ARGS ?=
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+serve: .venv-serve/.installed  ## serve the models of models/: make serve PORT=8001 ARGS="--workers 2"
+	.venv-serve/bin/linnet serve $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: .venv/.installed  ## everything that must hold: format, lint, types, import contracts, tests; ARGS go to pytest
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest $(ARGS)
+
+install: .venv/.installed  ## make the environment for training and development, .venv
+
+demo-train: .venv/.installed  ## train, export and serve a small network, start to end
+	.venv/bin/python examples/demo_train.py $(ARGS)
+
+format: .venv/.installed  ## format, and mend what the linter can mend
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+# The service's packages have the versions that the tests run with: its lock is a part of the other.
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" --group install $(ARGS)
+
+lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer versions
+	.venv/bin/uv $(LOCK) --all-extras pyproject.toml --output-file requirements/dev.lock
+	.venv/bin/uv $(LOCK) --extra serve --constraints requirements/dev.lock pyproject.toml \
+		--output-file requirements/serve.lock
+
+clean:  ## remove the environments and every cache; data, runs and models stay
+	rm -rf .venv .venv-serve .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: requirements/dev.lock
+.venv-serve/.installed: requirements/serve.lock
+
+.venv/.installed .venv-serve/.installed: %/.installed: pyproject.toml | %/bin/uv
+	$*/bin/uv pip sync --python $*/bin/python --require-hashes $(filter %.lock,$^)
+	$*/bin/uv pip install --quiet --python $*/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/bin/uv .venv-serve/bin/uv: %/bin/uv:
+	@$(if $(PYTHON),$(PYTHON) -c '$(IS_SUITABLE)' 2>/dev/null,false) || { echo "Linnet needs Python 3.11 or newer with" \
+		"the venv module$(if $(PYTHON), and $(PYTHON) is not that): install one, or name it: make PYTHON=/path/to/python" \
+		"$(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $*
+	$*/bin/python -m pip install --quiet --disable-pip-version-check uv
