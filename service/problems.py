@@ -88,11 +88,11 @@ def openapi_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
         status: _openapi_response("; ".join(p.title for p in by_status[status]), [p.code for p in by_status[status]])
         for status in statuses
     }
-    return {**responses, "default": _openapi_response("Any other problem, in the same format", [])}
+    every_code = [problem.code for problem in PROBLEMS.values()]
+    return {**responses, "default": _openapi_response("Any other problem, in the same format", every_code)}
 
 
 def _openapi_response(description: str, codes: list[str]) -> dict[str, Any]:
-    schema: dict[str, Any] = {"$ref": "#/components/schemas/ProblemBody"}
-    if codes:
-        schema = {"allOf": [schema, {"type": "object", "properties": {"code": {"enum": codes}}}]}
+    codes_schema = {"type": "object", "properties": {"code": {"enum": codes}}}
+    schema = {"allOf": [{"$ref": "#/components/schemas/ProblemBody"}, codes_schema]}
     return {"description": description, "content": {MEDIA_TYPE: {"schema": schema}}}

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from linnet.bundle import sha256_of
+from linnet.errors import ProviderUnavailable
+from linnet.session import PROVIDER_NAMES
+from service.loading import load_repository
+from service.settings import Settings
+from tests.service.bundles import write_model
+
+
+def _truncate(bundle: Path) -> None:
+    network = bundle / "model.onnx"
+    network.write_bytes(network.read_bytes()[:-1])
+
+
+def _swap_a_byte(bundle: Path) -> None:
+    network = bundle / "model.onnx"
+    content = bytearray(network.read_bytes())
+    content[len(content) // 2] ^= 1
+    network.write_bytes(content)
+
+
+def _remove_network(bundle: Path) -> None:
+    (bundle / "model.onnx").unlink()
+
+
+def _break_json(bundle: Path) -> None:
+    (bundle / "bundle.json").write_text("{")
+
+
+def _remove_manifest(bundle: Path) -> None:
+    (bundle / "bundle.json").unlink()
+
+
+def _rename(bundle: Path) -> None:
+    _edit(bundle, "name", "others")
+
+
+def _expect_other_answers(bundle: Path) -> None:
+    cases = json.loads((bundle / "bundle.json").read_text())["self_test"]
+    cases[0]["probabilities"]["fp32"] = [0.1, 0.2, 0.7]
+    _edit(bundle, "self_test", cases)
+
+
+def _edit(bundle: Path, key: str, value: object) -> None:
+    path = bundle / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (_truncate, "bytes instead of"),
+        (_swap_a_byte, "another SHA-256"),
+        (_remove_network, "is missing"),
+        (_break_json, "is not valid"),
+        (_remove_manifest, "no bundle"),
+        (_rename, "states the name others"),
+        (_expect_other_answers, "fails its self-test"),
+    ],
+)
+def test_a_bad_bundle_is_refused_with_one_sentence_and_the_others_load(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], None], reason: str
+) -> None:
+    write_model(tmp_path / "models", "good")
+    damage(write_model(tmp_path / "models", "bad", 3))
+    with caplog.at_level(logging.ERROR):
+        repository = load_repository(Settings(models_dir=tmp_path / "models", provider="cpu"))
+    assert [model.name for model in repository.models] == ["good"]
+    assert [(entry.name, entry.version) for entry in repository.refused] == [("bad", 3)]
+    assert reason in repository.refused[0].reason
+    assert [record.getMessage() for record in caplog.records] == [repository.refused[0].reason]
+
+
+def test_a_network_that_onnx_runtime_cannot_open_is_refused(tmp_path: Path) -> None:
+    """Its hash is right: it was damaged before it was measured."""
+    bundle = write_model(tmp_path / "models")
+    (bundle / "model.onnx").write_bytes(b"not a network")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["variants"][0] |= {"size_bytes": 13, "sha256": sha256_of(bundle / "model.onnx")}
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    repository = load_repository(Settings(models_dir=tmp_path / "models", provider="cpu"))
+    assert "does not run" in repository.refused[0].reason
+
+
+def test_cuda_asked_for_and_not_there_stops_everything(models_dir: Path) -> None:
+    import onnxruntime
+
+    if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
+        pytest.skip("CUDA is there")
+    with pytest.raises(ProviderUnavailable):
+        load_repository(Settings(models_dir=models_dir, provider="cuda"))

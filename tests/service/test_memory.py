@@ -1,0 +1,63 @@
+"""No input moves the service's memory for good, and none is answered with a 500."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.service.running import ServerProcess
+
+pytestmark = pytest.mark.e2e
+
+MIB = 1024 * 1024
+ALLOWED_MIB = 100
+FORMATS = [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB")]
+FORMATS += [("GIF", "P"), ("BMP", "RGB"), ("TIFF", "RGB"), ("TIFF", "F")]
+
+
+def encoded(image_format: str, mode: str, size: tuple[int, int] = (60, 40)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size, 120 if mode in ("P", "I;16", "F") else None).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def mutated(source: random.Random, image: bytes) -> bytes:
+    """Cut, overwrite or repeat at random."""
+    content = bytearray(image)
+    for _ in range(source.randint(1, 8)):
+        position = source.randrange(len(content))
+        match source.randrange(3):
+            case 0:
+                content[position] = source.randrange(256)
+            case 1:
+                content[position : position + 4] = source.randbytes(4)
+            case _:
+                content[position:position] = content[position : position + source.randint(1, 64)]
+    return bytes(content[: source.randint(1, len(content))] if source.random() < 0.2 else content)
+
+
+def inputs() -> Iterator[bytes]:
+    source = random.Random(0)
+    images = [encoded(image_format, mode) for image_format, mode in FORMATS]
+    for _ in range(40):
+        yield from (mutated(source, image) for image in images)
+    yield encoded("PNG", "RGB", (9_000, 9_000))  # 81 million pixels: refused by its header
+    yield from (encoded(image_format, mode, (3_000, 2_000)) for image_format, mode in FORMATS)
+
+
+def test_a_fuzz_of_images_neither_breaks_the_service_nor_stays_in_memory(models_dir: Path) -> None:
+    with ServerProcess(models_dir) as server, httpx.Client(base_url=server.url) as client:
+        client.post("/predict", content=encoded("PNG", "RGB"))
+        before = server.resident_bytes()
+        statuses = {client.post("/predict", content=image).status_code for image in inputs()}
+        moved_mib = (server.resident_bytes() - before) / MIB
+    assert statuses <= {200, 413, 415, 422}
+    assert {200, 413, 415, 422} <= statuses
+    assert moved_mib < ALLOWED_MIB
+    assert "Traceback" not in "".join(server.log)
