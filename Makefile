@@ -27,6 +27,7 @@ test: .venv/.installed  ## everything that must hold: format, lint, types, impor
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	$(if $(wildcard docs/check.py),.venv/bin/python docs/check.py)
 	.venv/bin/pytest $(ARGS)
 
 install: .venv/.installed  ## make the environment for training and development, .venv

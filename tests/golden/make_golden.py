@@ -285,8 +285,8 @@ CASES: tuple[Case, ...] = (
     Case("rgb-16.png", png_rgb_16, QUARTERS, lossless=True),
     Case(
         "rgb-16-key.png",
-        lambda: png_rgb_16(chunk(b"tRNS", struct.pack(">HHH", *(value << 8 | 0x9C for value in GREEN)))),
-        (RED, MAGENTA, BLUE, YELLOW),
+        lambda: png_rgb_16(chunk(b"tRNS", struct.pack(">HHH", *(value << 8 | 0x9C for value in YELLOW)))),
+        (RED, GREEN, BLUE, MAGENTA),
         lossless=True,
     ),
     Case(
