@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from linnet.errors import LinnetError
 from service.admission import Admission
+from service.decoder import Decoder
 from service.errors import NotReady
 from service.loading import load_repository
-from service.prediction import Decoder
 from service.repository import Repository
 from service.settings import Settings
 from service.uploads import Limits

@@ -8,31 +8,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from linnet.errors import ImageError
-from linnet.preprocess import load_image
 from service.batcher import Answer
+from service.decoder import Decoder
 from service.repository import Model
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Turns encoded images into inputs on a pool of few threads, so that few are unpacked at once."""
-
-    pool: Executor
-    max_pixels: int
-
-    async def __call__(self, data: bytes, model: Model) -> npt.NDArray[np.uint8]:  # [H, W, 3]
-        """Return the input of `model`'s network; raises `ImageError`."""
-        spec = model.manifest.preprocess
-        return await asyncio.get_running_loop().run_in_executor(
-            self.pool, lambda: load_image(data, spec, max_pixels=self.max_pixels)
-        )
 
 
 @dataclass(frozen=True)
@@ -60,11 +44,17 @@ async def predict(images: Sequence[bytes], model: Model, decoder: Decoder) -> li
 async def _predict_one(data: bytes, model: Model, decoder: Decoder) -> Result:
     begin_s = time.perf_counter()
     try:
-        image = await decoder(data, model)
+        image = await decoder(data, model.manifest.preprocess)
     except ImageError as error:
-        return Result(error, _since_ms(begin_s))
+        return Result(_detached(error), _since_ms(begin_s))
     decode_ms = _since_ms(begin_s)
     return Result(await model.batcher.answer(image), decode_ms)
+
+
+def _detached(error: ImageError) -> ImageError:
+    """Return the error without the frames it went through, which would hold the image until a garbage collection."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _since_ms(begin_s: float) -> float:

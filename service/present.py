@@ -27,9 +27,7 @@ from service.schemas import (
 def predict_body(
     model: Model, request_id: str, filenames: Sequence[str | None], results: Sequence[Result], top_k: int
 ) -> str:
-    """Return the answer of POST /predict as JSON; raises the `ImageError` where it is that of the only image."""
-    if len(results) == 1 and isinstance(results[0].answer, LinnetError):
-        raise results[0].answer
+    """Return the answer of POST /predict as JSON."""
     body = PredictBody(
         model=model.name,
         version=str(model.version),

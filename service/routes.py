@@ -12,12 +12,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect
 
+from linnet.errors import ImageError
 from service import present
 from service.errors import DeadlineExceeded
 from service.lifecycle import Service
 from service.openapi import PREDICT_BODY
 from service.prediction import predict
-from service.problems import openapi_responses
+from service.problems import openapi_responses, respond
 from service.schemas import ModelsBody, PredictBody, StatusBody
 from service.uploads import declared_bytes, read_uploads
 
@@ -51,12 +52,12 @@ async def post_predict(
     timeout_ms = service.settings.timeout_ms
     try:
         async with asyncio.timeout(timeout_ms / 1000):
-            return Response(await _predict(request, service, model, version, top_k), media_type="application/json")
+            return await _predict(request, service, model, version, top_k)
     except TimeoutError as error:
         raise DeadlineExceeded(timeout_ms) from error
 
 
-async def _predict(request: Request, service: Service, name: str | None, version: str | None, top_k: int) -> str:
+async def _predict(request: Request, service: Service, name: str | None, version: str | None, top_k: int) -> Response:
     model = service.repository.resolve(name, version)
     with service.admission.admit(declared_bytes(request.headers, service.limits)) as hold:
         uploads = await read_uploads(request.headers, request.receive, hold, service.limits, service.pool)
@@ -66,11 +67,15 @@ async def _predict(request: Request, service: Service, name: str | None, version
             await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise ClientDisconnect
-            names = [upload.filename for upload in uploads]
-            return present.predict_body(model, request.state.request_id, names, work.result(), top_k)
+            results = work.result()
         finally:
             work.cancel()
             leaving.cancel()
+        request_id = request.state.request_id
+        if len(results) == 1 and isinstance(results[0].answer, ImageError):
+            return respond(results[0].answer, request_id)
+        names = [upload.filename for upload in uploads]
+        return Response(present.predict_body(model, request_id, names, results, top_k), media_type="application/json")
 
 
 async def _client_leaves(request: Request) -> None:

@@ -21,6 +21,7 @@ from service.app import create_app
 from service.connections import bounded_protocol
 from service.errors import CannotListen
 from service.lifecycle import Service
+from service.memory import return_large_blocks
 from service.repository import Model
 from service.settings import Settings
 
@@ -49,6 +50,7 @@ def serve(settings: Settings) -> None:
     Raises `PathNotFound` without the models folder, `CannotListen` where the address is taken, `ProviderUnavailable`
     where the provider that was asked for is not active.
     """
+    return_large_blocks()
     if not settings.models_dir.is_dir():
         raise PathNotFound(settings.models_dir, "models folder")
     listener = _listen(settings.host, settings.port)

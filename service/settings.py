@@ -45,7 +45,9 @@ class Settings(BaseSettings):
         description="threads inside one inference; above the CPU quota it gets slower",
     )
     decode_threads: int = Field(
-        default_factory=usable_cpus, ge=1, description="images decoded at once; each may hold 16 bytes per pixel"
+        default_factory=usable_cpus,
+        ge=1,
+        description="images decoded at once; those above 8 million pixels take turns, at up to 16 bytes per pixel",
     )
     max_batch_size: int = Field(
         default=32,
