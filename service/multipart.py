@@ -5,6 +5,8 @@ Parts named `file` are images; other fields are read past. Must not import ONNX 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -12,38 +14,22 @@ from python_multipart.multipart import parse_options_header
 from service.body import Upload
 from service.errors import MalformedRequest, TooManyImages
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 PART_NAME = "file"
 MAX_FIELDS = 16
 MAX_FILENAME_CHARACTERS = 255
 
 
 class MultipartReader:
-    """Collects the parts named `file` of one body."""
+    """Reads the parts named `file` of one body."""
 
     def __init__(self, boundary: bytes, max_images: int) -> None:
-        self._max_images = max_images
-        self._uploads: list[Upload] = []
-        self._fields = 0
-        self._header = (bytearray(), bytearray())  # name and value of the header that is being read
-        self._disposition = b""
-        self._filename: str | None = None
-        self._part: bytearray | None = None  # the image that is being read; None in a part that is read past
-        self._is_complete = False
+        # The parser refers to the parts but not to this reader: in a cycle the images would outlive the request.
+        self._parts = _Parts(max_images)
         try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_begin": self._begin_header,
-                    "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-                    "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._add_data,
-                    "on_part_end": self._end_part,
-                    "on_end": self._end,
-                },
-            )
+            self._parser = MultipartParser(boundary, self._parts.callbacks())
         except FormParserError as error:
             raise MalformedRequest("the boundary in Content-Type is too long") from error
 
@@ -56,11 +42,39 @@ class MultipartReader:
 
     def finish(self) -> list[Upload]:
         """Return the images in the order they were sent."""
-        if not self._is_complete:
+        if not self._parts.is_complete:
             raise MalformedRequest("the multipart body ends before its closing boundary")
-        if not self._uploads:
+        if not self._parts.uploads:
             raise MalformedRequest(f"no part is named {PART_NAME!r}")
-        return self._uploads
+        return self._parts.uploads
+
+
+class _Parts:
+    """What the parser has found so far."""
+
+    def __init__(self, max_images: int) -> None:
+        self.uploads: list[Upload] = []
+        self.is_complete = False
+        self._max_images = max_images
+        self._fields = 0
+        self._header = (bytearray(), bytearray())  # name and value of the header that is being read
+        self._disposition = b""
+        self._filename: str | None = None
+        self._part: bytearray | None = None  # the image that is being read; None in a part that is read past
+
+    def callbacks(self) -> MultipartCallbacks:
+        """Return what the parser calls as it goes."""
+        return {
+            "on_part_begin": self._begin_part,
+            "on_header_begin": self._begin_header,
+            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": self._add_data,
+            "on_part_end": self._end_part,
+            "on_end": self._end,
+        }
 
     def _begin_part(self) -> None:
         self._disposition = b""
@@ -78,7 +92,7 @@ class MultipartReader:
         name = options.get(b"name", b"").decode("utf-8", "replace")
         filename = options.get(b"filename")
         if name == PART_NAME:
-            if len(self._uploads) == self._max_images:
+            if len(self.uploads) == self._max_images:
                 raise TooManyImages(self._max_images)
             self._part = bytearray()
             self._filename = None if filename is None else filename.decode("utf-8", "replace")[:MAX_FILENAME_CHARACTERS]
@@ -95,11 +109,11 @@ class MultipartReader:
 
     def _end_part(self) -> None:
         if self._part is not None:
-            self._uploads.append(Upload(self._filename, bytes(self._part)))
+            self.uploads.append(Upload(self._filename, bytes(self._part)))
             self._part = None
 
     def _end(self) -> None:
-        self._is_complete = True
+        self.is_complete = True
 
 
 def boundary_of(content_type: str) -> bytes:

@@ -69,7 +69,7 @@ def model_bodies(repository: Repository, name: str | None = None) -> list[ModelB
     entries += [_failed(entry.name, entry.version) for entry in repository.refused]
     found = [entry for entry in entries if name in (None, entry.name)]
     if name is not None and not found:
-        raise UnknownModel(name, sorted({entry.name for entry in entries}))
+        raise UnknownModel(name, sorted(repository.names))
     return sorted(found, key=lambda entry: (entry.name, int(entry.version)))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from linnet.bundle import Manifest, Variant
 from service.batcher import Batcher
 from service.engine import Engine
-from service.errors import ModelUnavailable, UnknownModel, UnknownVersion
+from service.errors import ModelUnavailable, NotReady, UnknownModel, UnknownVersion
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Repository:
     def __init__(self, models: Sequence[Model], refused: Sequence[Refused], default: str | None) -> None:
         self.models = models
         self.refused = refused
-        names = [model.name for model in models] + [entry.name for entry in refused]
-        self.default_name = default or min(names, default=None)
+        self.names = {model.name for model in models} | {entry.name for entry in refused}
+        self.default_name = default or min(self.names, default=None)
 
     @property
     def default(self) -> Model | None:
@@ -65,20 +65,24 @@ class Repository:
     def resolve(self, name: str | None, version: str | None) -> Model:
         """Return the model that is meant; without a version the highest that is served.
 
-        Raises `UnknownModel`, `UnknownVersion`, or `ModelUnavailable` where the bundle was refused.
+        Raises `UnknownModel`, `UnknownVersion`, `ModelUnavailable` where the bundle was refused, or `NotReady` where
+        the request names no model and the default is not there.
         """
-        name = name or self.default_name or ""
+        if name is None:
+            if self.default_name not in self.names:
+                raise NotReady(f"there is no model {self.default_name!r}" if self.default_name else "there is no model")
+            name = self.default_name
         served = {str(model.version): model for model in self.models if model.name == name}
         refused = {str(entry.version) for entry in self.refused if entry.name == name}
-        if not served and not refused:
-            raise UnknownModel(name, sorted({model.name for model in self.models}))
+        if name not in self.names:
+            raise UnknownModel(name, sorted(self.names))
         if version is None and served:
             return max(served.values(), key=lambda model: model.version)
         if version in served:
             return served[version]
         if version is None or version in refused:
             raise ModelUnavailable(name)
-        raise UnknownVersion(name, version, list(served))
+        raise UnknownVersion(name, version, sorted(served.keys() | refused, key=int))
 
     async def close(self) -> None:
         """Answer what was taken, then let every engine go."""

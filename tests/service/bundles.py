@@ -1,4 +1,7 @@
-"""A tiny real bundle: the network answers with the mean colour of the image, so its classes are certain."""
+"""A tiny real bundle: the network answers with the mean colour of the image, so its classes are certain.
+
+It fails, as a network can, on one colour.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from linnet.session import open_network
 
 CLASSES = ("red", "green", "blue")
 SIDE_PX = 16
-COLOURS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
+FAILING_RED = 77  # an image whose mean red is exactly this makes ONNX Runtime raise
+COLOURS = {"poison": (FAILING_RED, 0, 0), "red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 
 def png(colour: str = "red", size: tuple[int, int] = (20, 20), image_format: str = "PNG") -> bytes:
@@ -41,12 +45,20 @@ def write_model(models_dir: Path, name: str = "colours", version: int = 1, **cha
 
 
 def _network() -> onnx.ModelProto:
-    """Return the graph: uint8 [N, 16, 16, 3] -> mean colour [N, 3] -> logits -> probabilities."""
+    """Return the graph: uint8 [N, 16, 16, 3] -> mean colour [N, 3] -> logits -> probabilities.
+
+    The failure is an index out of range: 1 into a table of one row.
+    """
     shape: list[str | int | None] = ["N", SIDE_PX, SIDE_PX, 3]
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["embedding"], keepdims=0),
-        helper.make_node("Div", ["embedding", "scale"], ["logits"]),
+        helper.make_node("Div", ["embedding", "scale"], ["scaled"]),
+        helper.make_node("Gather", ["embedding", "first"], ["red"], axis=1),
+        helper.make_node("Equal", ["red", "failing_red"], ["is_poison"]),
+        helper.make_node("Cast", ["is_poison"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["zeros", "row"], ["nothing"], axis=0),
+        helper.make_node("Add", ["scaled", "nothing"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     graph = helper.make_graph(
@@ -60,6 +72,9 @@ def _network() -> onnx.ModelProto:
         [
             helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
             helper.make_tensor("scale", TensorProto.FLOAT, [], [50.0]),
+            helper.make_tensor("first", TensorProto.INT64, [], [0]),
+            helper.make_tensor("failing_red", TensorProto.FLOAT, [], [float(FAILING_RED)]),
+            helper.make_tensor("zeros", TensorProto.FLOAT, [1, 3], [0.0] * 3),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

@@ -43,12 +43,12 @@ def test_draining_is_not_ready_but_answers(models_dir: Path) -> None:
 
 def test_nothing_loaded_is_not_ready(tmp_path: Path) -> None:
     answers = probe(Settings(models_dir=tmp_path))
-    assert answers == {"/healthz": 200, "/readyz": 503, "/models": 200, "/predict": 404}
+    assert answers == {"/healthz": 200, "/readyz": 503, "/models": 200, "/predict": 503}
 
 
 def test_another_model_than_the_expected_is_not_ready(models_dir: Path) -> None:
     answers = probe(Settings(models_dir=models_dir, model="birds"))
-    assert (answers["/healthz"], answers["/readyz"], answers["/predict"]) == (200, 503, 404)
+    assert (answers["/healthz"], answers["/readyz"], answers["/predict"]) == (200, 503, 503)
 
 
 def test_a_refused_default_is_not_ready(tmp_path: Path) -> None:

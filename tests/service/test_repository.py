@@ -51,6 +51,7 @@ def test_versions_are_numbers_not_text(repository: Repository) -> None:
         ("alpha", "11", ModelUnavailable),
         ("gamma", None, ModelUnavailable),
         ("gamma", "1", ModelUnavailable),
+        ("gamma", "2", UnknownVersion),
     ],
 )
 def test_a_model_that_is_not_there_is_named(

@@ -184,6 +184,21 @@ def test_models(tmp_path: Path) -> None:
     assert code_of(predict(tmp_path / "models", "/predict?model=b", files=files(png()))) == (503, "model_unavailable")
 
 
+def test_a_failing_network_fails_its_batch_and_nothing_after_it(
+    models_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> list[httpx.Response]:
+        async with service_at(models_dir) as client:
+            bodies = [files(png("poison")), files(png("red"), png("poison")), files(png("red"))]
+            return [await client.post("/predict", files=body) for body in bodies]
+
+    alone, together, after = asyncio.run(scenario())
+    assert code_of(alone) == code_of(together) == (500, "engine_failed")
+    assert after.status_code == 200
+    assert "Gather" not in alone.text
+    assert "Gather" in caplog.text
+
+
 def test_an_unexpected_failure_tells_the_client_nothing(models_dir: Path) -> None:
     async def scenario() -> httpx.Response:
         app = create_app(Settings(models_dir=models_dir))
