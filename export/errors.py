@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linnet.errors import GateError, LinnetError
+from linnet.errors import GateError, LinnetError, UsageError
 
 
 class ParityFailed(GateError):
@@ -22,5 +22,15 @@ class DataChanged(LinnetError):
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"The images in {path} are not the ones this run was tested on: restore them, or train again on what is there."
+            f"The images in {path} are not the ones this run was tested on: restore them, or train on what is there."
+        )
+
+
+class InvalidModelName(UsageError):
+    """The name cannot be that of a folder and of a model in a URL."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot name a model: use up to 64 lower-case letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit."
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import platform
+import re
 import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import torch
 
-from export.errors import DataChanged
+from export.errors import DataChanged, InvalidModelName
 from export.graph import write_onnx
 from export.parity import check_parity, measure, run_in_batches
 from export.self_test import make_self_test
@@ -31,52 +33,67 @@ TEMPERATURE = 1.0  # probabilities are the softmax of the logits as trained
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 
 
-def export_run(
-    run: Path, models_dir: Path, *, name: str | None = None, version: int | None = None, reporter: Reporter | None = None
-) -> Path:
-    """Export a finished run as `models_dir/<name>/<version>/` and return that directory.
+@dataclass(frozen=True)
+class _Candidate:
+    """What is to become a bundle."""
+
+    name: str
+    version: int
+    record: RunRecord
+    network: Classifier
+    dataset: Dataset
+
+
+def export_run(run: Path, models_dir: Path, *, name: str | None = None, version: int | None = None) -> Path:
+    """Export a finished run as `models_dir/<name>/<version>/` and return that directory; progress goes to stderr.
 
     `name` is the run's and `version` the next free one unless told. The whole test split is answered by the very file
-    that is published; nothing is written unless it agrees with the trained network. Raises `ParityFailed`, `RunNotFound`,
-    `DataChanged`, `BundleExists`.
+    that is published; nothing is written unless it agrees with the trained network. Raises `ParityFailed`,
+    `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, or a `DataError`.
     """
-    with reporter or Reporter() as shown, tempfile.TemporaryDirectory() as scratch:
-        record = read_run(run)
-        name = name or record.name
-        version = version or bundle.next_version(models_dir, name)
-        if (models_dir / name / str(version)).exists():
-            raise BundleExists(models_dir / name / str(version))
-        dataset = find_dataset(record.recipe.data, record.seed)
-        if dataset.fingerprint != record.data_fingerprint:
-            raise DataChanged(record.recipe.data.path)
-        network = load_network(run, record)
+    candidate = _candidate(run, models_dir, name, version)
+    with Reporter() as reporter, tempfile.TemporaryDirectory() as scratch:
+        reporter.say(f"write {candidate.record.backbone} as ONNX")
         path = Path(scratch) / MODEL_FILE
-        shown.say(f"write {record.backbone} as ONNX")
-        write_onnx(network, record.preprocess.size_px, TEMPERATURE, path)
-        manifest = _prove(record, network, dataset, path, name, version, shown)
+        write_onnx(candidate.network, candidate.record.preprocess.size_px, TEMPERATURE, path)
+        manifest = _prove(candidate, path, reporter)
         destination = bundle.write_bundle(models_dir, manifest, {MODEL_FILE: path})
-        metrics = manifest.variants[0].metrics
-        shown.say(
-            f"parity: largest difference {manifest.parity.max_probability_difference:.1e} over {manifest.parity.n} images; "
+        parity, metrics = manifest.parity, manifest.variants[0].metrics
+        reporter.say(
+            f"parity: largest difference {parity.max_probability_difference:.1e} over {parity.n} images; "
             f"test accuracy of the file {metrics.accuracy:.4f} ({metrics.correct} of {metrics.n})"
         )
     return destination
 
 
-def _prove(
-    record: RunRecord, network: Classifier, dataset: Dataset, path: Path, name: str, version: int, shown: Reporter
-) -> bundle.Manifest:
+def _candidate(run: Path, models_dir: Path, name: str | None, version: int | None) -> _Candidate:
+    """Check everything that can be checked before the work begins."""
+    record = read_run(run)
+    name = name or record.name
+    if not re.fullmatch(bundle.MODEL_NAME_PATTERN, name):
+        raise InvalidModelName(name)
+    version = version or bundle.next_version(models_dir, name)
+    if (models_dir / name / str(version)).exists():
+        raise BundleExists(models_dir / name / str(version))
+    dataset = find_dataset(record.recipe.data, record.seed)
+    if dataset.fingerprint != record.data_fingerprint:
+        raise DataChanged(record.recipe.data.path)
+    return _Candidate(name, version, record, load_network(run, record), dataset)
+
+
+def _prove(candidate: _Candidate, path: Path, reporter: Reporter) -> bundle.Manifest:
     """Run every gate and measurement on the file and return the manifest that states their results."""
-    shown.start("decode test", len(dataset.test))
-    images = decode(dataset.test, record.preprocess, shown.advance)
+    record, dataset = candidate.record, candidate.dataset
+    reporter.start("decode test", len(dataset.test))
+    images = decode(dataset.test, record.preprocess, reporter.advance)
     exported = open_network(path, provider="cpu", threads=usable_cpus())
     answers = run_in_batches(exported, images, MEASURING_BATCH)
-    parity = check_parity(network, TEMPERATURE, exported, images, answers)
+    parity = check_parity(candidate.network, TEMPERATURE, exported, images, answers)
     class_count, embedding_size = len(record.classes), answers.embedding.shape[1]
     size_px = record.preprocess.size_px
     return bundle.Manifest(
-        name=name,
-        version=version,
+        name=candidate.name,
+        version=candidate.version,
         variants=(
             bundle.Variant(
                 precision="fp32",

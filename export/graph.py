@@ -1,6 +1,7 @@
 """Write the trained network as one ONNX file whose input is an image and whose outputs are answers.
 
-Input `image` uint8 [N, H, W, 3]; outputs `probabilities` and `logits` float32 [N, K], `embedding` float32 [N, D]. Any N.
+Input `image` uint8 [N, H, W, 3]; outputs `probabilities` and `logits` float32 [N, K], `embedding` float32 [N, D].
+Any N works.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Answering(nn.Module):
 
 
 def write_onnx(network: Classifier, size_px: int, temperature: float, path: Path) -> None:
-    """Export by way of `torch.export`, with a dynamic batch; BatchNorm is folded and no path of this machine is kept."""
+    """Export by way of `torch.export`, with a dynamic batch; BatchNorm is folded and no file name is kept."""
     model = Answering(network, temperature).eval()
     example = torch.zeros(2, size_px, size_px, 3, dtype=torch.uint8)
     program = torch.onnx.export(

@@ -8,7 +8,7 @@ import torch
 from export.errors import ParityFailed
 from linnet.bundle import Metrics, Parity
 from linnet.session import Network, Outputs
-from trainer.evaluate import predict_logits
+from trainer.evaluate import in_batches, predict_logits
 from trainer.network import Classifier
 
 BATCH_SIZES = (1, 2, 3, 7, 32)
@@ -17,7 +17,7 @@ LARGEST_DIFFERENCE = 1e-4  # of a probability
 
 def run_in_batches(network: Network, images: torch.Tensor, size: int) -> Outputs:
     """Answer images uint8 [N, H, W, 3] in batches of `size`."""
-    parts = [network(batch.numpy()) for batch in images.split(size)]
+    parts = [network(batch.numpy()) for batch in in_batches(images, size)]
     return Outputs(
         np.concatenate([part.probabilities for part in parts]),
         np.concatenate([part.logits for part in parts]),
@@ -41,7 +41,9 @@ def check_parity(
         by_batch = exported(few.numpy()).probabilities
         difference = max(difference, float(np.abs(by_batch - expected[:size]).max()))
     if not difference <= LARGEST_DIFFERENCE:
-        raise ParityFailed("the largest difference of a probability", f"{difference:.2g}", f"at most {LARGEST_DIFFERENCE:g}")
+        raise ParityFailed(
+            "the largest difference of a probability", f"{difference:.2g}", f"at most {LARGEST_DIFFERENCE:g}"
+        )
     if agreement < 1:
         raise ParityFailed("the top-1 agreement", f"{agreement:.4%}", "100 %")
     return Parity(

@@ -29,7 +29,9 @@ def make_self_test(
     return tuple(
         SelfTestCase(
             image_png=base64.b64encode(png).decode("ascii"),
-            probabilities={precision: tuple(round(float(p), 6) for p in rows[index]) for precision, rows in answers.items()},
+            probabilities={
+                precision: tuple(round(float(p), 6) for p in rows[index]) for precision, rows in answers.items()
+            },
         )
         for index, png in enumerate(stored)
     )

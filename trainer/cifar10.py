@@ -6,8 +6,12 @@ import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainer.errors import CannotDownload
+
+if TYPE_CHECKING:
+    from torchvision.datasets import CIFAR10
 
 TREE = "cifar10-png"
 
@@ -38,7 +42,7 @@ def unpack_cifar10(root: Path) -> Path:
     return tree
 
 
-def _write_split(images: torchvision.datasets.CIFAR10, folder: Path) -> None:  # noqa: F821
+def _write_split(images: CIFAR10, folder: Path) -> None:
     counts: Counter[str] = Counter()
     for name in images.classes:
         (folder / name).mkdir(parents=True)

@@ -2,8 +2,8 @@
 
 A data folder is either flat (one folder per class) or holds the splits `train`, `val` and `test`. Selection always uses
 a validation split; where there is no folder for it, it is carved from train, stratified and seeded. The test split is
-`test`, or `val` where only that is there (validation is then carved from train all the same, so that the reported number
-is not the one selected on), or else carved from all images.
+`test`, or `val` where only that is there (validation is then carved from train all the same, so that the reported
+number is not the one selected on), or else carved from all images.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def _split_flat(folder: Path, data: Data, seed: int) -> Dataset:
     classes, everything = scan_classes(folder)
     test, rest = _carve(everything, classes, data.test_fraction, seed, needed=3)
     val, train = _carve(rest, classes, data.validation_fraction, seed + 1, needed=2)
-    origin = f"one folder, {data.test_fraction:g} of it for the test, {data.validation_fraction:g} of the rest for validation"
-    return Dataset(classes, train, val, test, origin)
+    shares = f"{data.test_fraction:g} of it for the test, {data.validation_fraction:g} of the rest for validation"
+    return Dataset(classes, train, val, test, f"one folder, {shares}")
 
 
 def _carve(

@@ -149,3 +149,10 @@ class NonFiniteLoss(LinnetError):
             f"The loss is not finite in phase {phase!r}, epoch {epoch}, step {step}: lower optim.lr; "
             "the checkpoint of the epoch before is kept."
         )
+
+
+class Interrupted(LinnetError):
+    """The person at the terminal stopped the training."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"Interrupted: continue after the last whole epoch with --resume --run {directory}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -26,13 +27,17 @@ class Score:
         return self.correct / self.n
 
 
+def in_batches(images: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    """Cut images [N, ...] into batches of `size`, the last one smaller."""
+    return (images[start : start + size] for start in range(0, len(images), size))
+
+
 @torch.no_grad()
 def predict_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return logits float32 [N, K] on the CPU for images uint8 [N, H, W, 3], in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
-    batches = images.split(EVALUATION_BATCH)
-    return torch.cat([network(batch.to(device)).float().cpu() for batch in batches])
+    return torch.cat([network(batch.to(device)).float().cpu() for batch in in_batches(images, EVALUATION_BATCH)])
 
 
 @torch.no_grad()
@@ -40,7 +45,7 @@ def embed(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return embeddings float32 [N, D] on the network's device for images uint8 [N, H, W, 3], in evaluation mode."""
     network.eval()
     device = next(network.parameters()).device
-    return torch.cat([network.embed(batch.to(device)).float() for batch in images.split(EVALUATION_BATCH)])
+    return torch.cat([network.embed(batch.to(device)).float() for batch in in_batches(images, EVALUATION_BATCH)])
 
 
 def score_logits(logits: torch.Tensor, labels: torch.Tensor) -> Score:

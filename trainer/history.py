@@ -10,18 +10,18 @@ from pathlib import Path
 HISTORY_FILE = "history.csv"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Epoch:
     """One pass over the training split; epoch 0 is the state before the phase."""
 
     phase: str
     epoch: int
-    train_loss: float | None
-    train_accuracy: float | None  # on augmented images, while the weights moved
+    train_loss: float | None = None
+    train_accuracy: float | None = None  # on augmented images, while the weights moved
     val_loss: float
     val_accuracy: float
-    lr: float | None  # the highest, at the end of the epoch
-    images_per_s: float | None
+    lr: float | None = None  # the highest, at the end of the epoch
+    images_per_s: float | None = None
     seconds: float  # training and validation
 
 

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
+from linnet.preprocess import PreprocessSpec
 from trainer.errors import CannotDownload, WeightsMismatch, WeightsNotFound
-from trainer.recipe import Network
+from trainer.recipe import BackboneName, Network
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,11 @@ class Backbone:
     embedding_size: int  # D
 
 
-BACKBONES = {
+BACKBONES: dict[BackboneName, Backbone] = {
     "mobilenet_v2": Backbone(
         build=mobilenet_v2,
         imagenet=lambda: mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2),
-        blocks=lambda model: list(model.features.children()),  # type: ignore[union-attr,operator]
+        blocks=lambda model: list(model.features.children()),  # type: ignore[union-attr]
         embedding_size=1280,
     ),
 }
@@ -43,20 +44,16 @@ BACKBONES = {
 class Classifier(nn.Module):
     """uint8 or float images in 0..255 [N, H, W, 3] → logits [N, K]."""
 
-    def __init__(
-        self,
-        blocks: Sequence[nn.Module],
-        embedding_size: int,
-        class_count: int,
-        dropout: float,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> None:
+    scale: torch.Tensor  # [3]
+    offset: torch.Tensor  # [3]
+
+    def __init__(self, blocks: Sequence[nn.Module], head: nn.Sequential, spec: PreprocessSpec) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(std)), persistent=False)
-        self.register_buffer("offset", -torch.tensor(mean) / torch.tensor(std), persistent=False)
+        mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
+        self.register_buffer("scale", 1 / (255 * std), persistent=False)
+        self.register_buffer("offset", -mean / std, persistent=False)
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(embedding_size, class_count))
+        self.head = head
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Turn [N, H, W, 3] in 0..255 into what the backbone was trained on, [N, 3, H, W] in channels_last memory."""
@@ -77,7 +74,7 @@ class Classifier(nn.Module):
 
 
 def build_classifier(
-    network: Network, class_count: int, mean: Sequence[float], std: Sequence[float], *, pretrained: bool = True
+    network: Network, class_count: int, spec: PreprocessSpec, *, pretrained: bool = True
 ) -> Classifier:
     """Build the network of a recipe; `pretrained=False` leaves random weights for a state dict to replace.
 
@@ -85,8 +82,8 @@ def build_classifier(
     """
     backbone = BACKBONES[network.backbone]
     model = _pretrained(backbone, network) if pretrained else backbone.build()
-    classifier = Classifier(backbone.blocks(model), backbone.embedding_size, class_count, network.dropout, mean, std)
-    return classifier.to(memory_format=torch.channels_last)
+    head = nn.Sequential(nn.Dropout(network.dropout), nn.Linear(backbone.embedding_size, class_count))
+    return Classifier(backbone.blocks(model), head, spec).to(memory_format=torch.channels_last)
 
 
 def _pretrained(backbone: Backbone, network: Network) -> nn.Module:

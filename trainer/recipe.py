@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,10 +43,13 @@ class Data(Table):
     licence: str = Field(default="", description="licence of the data, copied into the bundle")
 
 
+BackboneName = Literal["mobilenet_v2"]
+
+
 class Network(Table):
     """The backbone, what it starts from, and the head on top."""
 
-    backbone: str = "mobilenet_v2"
+    backbone: BackboneName = "mobilenet_v2"
     weights: str = Field(default="imagenet", description="'imagenet', 'none', or the path of a safetensors file")
     weights_licence: str = Field(default="", description="licence of the weights, copied into the bundle")
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
@@ -181,13 +184,13 @@ def _apply(raw: dict[str, Any], override: str, path: Path) -> None:
     if not separator or not key.strip():
         raise InvalidRecipe(path, f"--set {override} is not of the form KEY=VALUE")
     parts = key.strip().split(".")
-    targets = [[raw, parts]]
+    targets = [raw]
     if parts[0] in SHARED_TABLES:
         phases = [phase for phase in raw.get("phase", []) if isinstance(phase, dict)]
         augmented = [phase for phase in phases if phase.get("unfreeze") != "head"]
-        targets = [[phase, parts] for phase in (augmented if parts[0] == "augment" else phases)]
-    for table, rest in targets:
-        _set(table, rest, _value(text), override, path)
+        targets = augmented if parts[0] == "augment" else phases
+    for table in targets:
+        _set(table, parts, _value(text), override, path)
 
 
 def _set(table: Any, parts: Sequence[str], value: object, override: str, path: Path) -> None:
@@ -230,9 +233,14 @@ def _in_words(error: ValidationError) -> str:
 
 def _known_keys(location: Sequence[str | int]) -> list[str]:
     """List the keys that the table around `location` knows."""
-    tables: Mapping[str, type[BaseModel]] = {
-        "data": Data, "preprocess": PreprocessSpec, "network": Network, "phase": Phase, "optim": Optim, "augment": Augment
-    }  # fmt: skip
+    tables: dict[str, type[BaseModel]] = {
+        "data": Data,
+        "preprocess": PreprocessSpec,
+        "network": Network,
+        "phase": Phase,
+        "optim": Optim,
+        "augment": Augment,
+    }
     names = [part for part in location[:-1] if isinstance(part, str)]
     if not names:
         return [*Recipe.model_fields, *SHARED_TABLES]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -88,16 +87,10 @@ def read_run(directory: Path) -> RunRecord:
 
 def load_network(directory: Path, record: RunRecord) -> Classifier:
     """Rebuild the trained network, on the CPU, in evaluation mode. Raises `InvalidRun`."""
-    spec = record.preprocess
-    network = build_classifier(record.recipe.network, len(record.classes), spec.mean, spec.std, pretrained=False)
+    network = build_classifier(record.recipe.network, len(record.classes), record.preprocess, pretrained=False)
     path = directory / WEIGHTS_FILE
     try:
         network.load_state_dict(load_file(path), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise InvalidRun(path, str(error).splitlines()[0]) from error
     return network.eval()
-
-
-def device_name(device: torch.device) -> str:
-    """Name the device for the record."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

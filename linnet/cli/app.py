@@ -1,0 +1,139 @@
+"""The verbs and their options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from linnet import __version__
+from linnet.errors import GateError, LinnetError, MissingExtra, UsageError
+
+EXIT_FAILURE, EXIT_USAGE, EXIT_GATE = 1, 2, 3
+
+# The module whose absence means that an extra is not installed.
+_EXTRA_OF = {
+    "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "matplotlib": "train",
+    "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "onnxruntime": "serve", "pydantic_settings": "serve",
+    "httpx": "dev",
+}  # fmt: skip
+
+app = typer.Typer(
+    name="linnet",
+    help="From a folder of labelled images to a production REST classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence on stderr and an exit code, never a traceback."""
+    command = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), "")
+    try:
+        app()
+    except LinnetError as error:
+        _leave(str(error), _exit_code(error))
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRA_OF:
+            raise
+        _leave(str(MissingExtra(command, module, _EXTRA_OF[module])), EXIT_FAILURE)
+
+
+def _leave(sentence: str, code: int) -> None:
+    print(f"linnet: {sentence}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)
+
+
+def _exit_code(error: LinnetError) -> int:
+    if isinstance(error, GateError):
+        return EXIT_GATE
+    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"linnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say it.")] = False,
+) -> None:
+    """From a folder of labelled images to a production REST classifier."""
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML recipe.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.lr=3e-4.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<recipe's name> unless told.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted run after its last whole epoch.")] = False,
+) -> None:
+    """Train a recipe; prints the run's folder."""
+    from trainer.errors import Interrupted
+    from trainer.recipe import load_recipe
+    from trainer.train import train as carry_out
+
+    resolved = load_recipe(recipe, overrides or [])
+    directory = run or Path("runs") / resolved.name
+    try:
+        carry_out(resolved, directory, resume=resume)
+    except KeyboardInterrupt:
+        raise Interrupted(directory) from None
+    typer.echo(directory)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder that `linnet train` wrote.", show_default=False)],
+    models_dir: Annotated[Path, typer.Option(help="Where bundles go.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="Name of the model; the run's unless told.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one unless told.")] = None,
+) -> None:
+    """Export a run to ONNX, prove and measure it; prints the bundle's folder. Exits with 3 when a gate fails."""
+    from export.export import export_run
+
+    typer.echo(export_run(run, models_dir, name=name, version=version))
+
+
+@app.command()
+def serve(
+    models_dir: Annotated[Path | None, typer.Option(help="Folder of bundles.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on.")] = None,
+) -> None:
+    """Serve every bundle of a folder over HTTP; options win over LINNET_* variables."""
+    from service.server import serve as listen
+    from service.settings import read_settings
+
+    told: dict[str, Any] = {"models_dir": models_dir, "host": host, "port": port}
+    listen(read_settings(**{key: value for key, value in told.items() if value is not None}))
+
+
+@app.command()
+def predict(
+    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
+    url: Annotated[str | None, typer.Option(help="Ask the service at this address.", show_default=False)] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Use this bundle in process.", show_default=False)] = None,
+    models_dir: Annotated[Path, typer.Option(help="Without --url and --bundle: use its default.")] = Path("models"),
+    top_k: Annotated[int, typer.Option(min=1, help="Classes per image.")] = 5,
+) -> None:
+    """Classify images; prints one JSON object per image, in order. Exits with 1 where an image failed."""
+    from linnet.cli.predict import classify_here, classify_there, default_bundle, find_images
+
+    files = find_images(images)
+    answers = (
+        classify_there(files, url, top_k) if url else classify_here(files, bundle or default_bundle(models_dir), top_k)
+    )
+    failures = 0
+    for answer in answers:
+        typer.echo(answer.model_dump_json())
+        failures += hasattr(answer, "error")
+    raise typer.Exit(EXIT_FAILURE if failures else 0)
