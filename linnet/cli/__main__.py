@@ -1,0 +1,5 @@
+"""`python -m linnet.cli` is `linnet`."""
+
+from linnet.cli import main
+
+main()
