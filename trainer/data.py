@@ -64,7 +64,7 @@ def find_dataset(data: Data, seed: int) -> Dataset:
     root = unpack_cifar10(data.path) if data.source == "cifar10" else data.path
     if not root.is_dir():
         raise DataNotFound(root)
-    folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    folders = {path.name.lower(): path for path in _visible_folders(root)}
     train_dir = _first(folders, TRAIN_NAMES)
     val_dir, test_dir = _first(folders, VALIDATION_NAMES), _first(folders, TEST_NAMES)
     if train_dir is None or (val_dir is None and test_dir is None and len(folders) > 1):
@@ -82,11 +82,12 @@ def find_dataset(data: Data, seed: int) -> Dataset:
 
 
 def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
-    """List the classes (folder names, sorted) and images of a class-per-folder tree; other files are passed over.
+    """List the classes (folder names, sorted) and images of a class-per-folder tree.
 
+    Other files are passed over, and so is whatever is hidden (thumbnails would put one picture into two splits).
     Raises `TooFewClasses` or `EmptyClass`.
     """
-    folders = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = _visible_folders(folder)
     if len(folders) < 2:
         raise TooFewClasses(folder, [path.name for path in folders])
     examples: list[Example] = []
@@ -94,12 +95,20 @@ def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
         images = sorted(
             path
             for path in class_folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+            if path.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(path, class_folder) and path.is_file()
         )
         if not images:
             raise EmptyClass(class_folder)
         examples += [Example(path, label) for path in images]
     return tuple(path.name for path in folders), tuple(examples)
+
+
+def _visible_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_hidden(path: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _first(folders: dict[str, Path], names: Sequence[str]) -> Path | None:

@@ -22,6 +22,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 SHARED_TABLES = ("optim", "augment")
+NO_PHASE = "reaches no phase: a head phase trains on features computed once"
 
 
 class Table(BaseModel):
@@ -151,7 +152,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise PathNotFound(path, "recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRecipe(path, f"it is not TOML ({error})") from error
-    raw = _resolve(raw)
+    raw = _resolve(raw, path)
     for override in overrides:
         _apply(raw, override, path)
     try:
@@ -160,16 +161,16 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InvalidRecipe(path, _in_words(error)) from error
 
 
-def _resolve(raw: dict[str, Any]) -> dict[str, Any]:
+def _resolve(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     """Fill what every phase inherits and the normalisation that ImageNet weights expect."""
-    shared = {name: raw.pop(name) for name in SHARED_TABLES if isinstance(raw.get(name), dict)}
-    phases = raw.get("phase")
-    for phase in phases if isinstance(phases, list) else []:
-        if not isinstance(phase, dict):
-            continue
-        for name, table in shared.items():
-            if name == "augment" and phase.get("unfreeze") == "head":
-                continue
+    shared = {name: raw.pop(name) for name in SHARED_TABLES if name in raw}
+    for name, table in shared.items():
+        if not isinstance(table, dict):
+            raise InvalidRecipe(path, f"{name!r} must be a table")
+        phases = _phases_sharing(name, raw)
+        if not phases and _phases(raw):
+            raise InvalidRecipe(path, f"[{name}] {NO_PHASE}")
+        for phase in phases:
             own = phase.get(name, {})
             phase[name] = {**table, **own} if isinstance(own, dict) else own
     preprocess = raw.get("preprocess")
@@ -179,6 +180,16 @@ def _resolve(raw: dict[str, Any]) -> dict[str, Any]:
     return raw
 
 
+def _phases(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    phases = raw.get("phase")
+    return [phase for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
+
+
+def _phases_sharing(name: str, raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the phases that a shared table reaches: augmentation passes over head phases."""
+    return [phase for phase in _phases(raw) if name != "augment" or phase.get("unfreeze") != "head"]
+
+
 def _apply(raw: dict[str, Any], override: str, path: Path) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
@@ -186,9 +197,9 @@ def _apply(raw: dict[str, Any], override: str, path: Path) -> None:
     parts = key.strip().split(".")
     targets = [raw]
     if parts[0] in SHARED_TABLES:
-        phases = [phase for phase in raw.get("phase", []) if isinstance(phase, dict)]
-        augmented = [phase for phase in phases if phase.get("unfreeze") != "head"]
-        targets = augmented if parts[0] == "augment" else phases
+        targets = _phases_sharing(parts[0], raw)
+        if not targets and _phases(raw):
+            raise InvalidRecipe(path, f"--set {override} {NO_PHASE}")
     for table in targets:
         _set(table, parts, _value(text), override, path)
 

@@ -1,0 +1,212 @@
+"""Which file is in which split: every layout, every mistake, and the rules of a split that is drawn."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trainer.trees import write_empty_files
+from trainer.data import Dataset, find_dataset
+from trainer.errors import ClassesDiffer, DataError, DataNotFound, EmptyClass, TooFewClasses, TooFewImages
+from trainer.recipe import Data
+
+COUNTS = {"ant": 20, "bee": 10}
+
+
+def names(dataset: Dataset, split: str) -> list[str]:
+    """Return `class/file` of a split, in order."""
+    return ["/".join(example.path.parts[-2:]) for example in getattr(dataset, split)]
+
+
+def per_class(dataset: Dataset, split: str) -> list[int]:
+    labels = [example.label for example in getattr(dataset, split)]
+    return [labels.count(label) for label in range(len(dataset.classes))]
+
+
+def everything(dataset: Dataset) -> list[Path]:
+    return [example.path for split in (dataset.train, dataset.val, dataset.test) for example in split]
+
+
+def test_a_flat_folder_is_split_in_three(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    dataset = find_dataset(Data(path=tmp_path, validation_fraction=0.25, test_fraction=0.2), seed=0)
+    assert dataset.classes == ("ant", "bee")
+    assert [per_class(dataset, split) for split in ("train", "val", "test")] == [[12, 6], [4, 2], [4, 2]]
+    assert sorted(everything(dataset)) == sorted(tmp_path.rglob("*.png"))
+    assert dataset.origin == "one folder, 0.2 of it for the test, 0.25 of the rest for validation"
+    assert all(dataset.classes[example.label] == example.path.parent.name for example in dataset.train)
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "Testing"), ("train", "val")])
+def test_validation_is_carved_from_train_where_no_folder_is_left_for_it(tmp_path: Path, train: str, test: str) -> None:
+    write_empty_files(tmp_path / train, COUNTS)
+    write_empty_files(tmp_path / test, {"ant": 3, "bee": 2})
+    dataset = find_dataset(Data(path=tmp_path), seed=0)
+    assert [per_class(dataset, split) for split in ("train", "val", "test")] == [[18, 9], [2, 1], [3, 2]]
+    assert {path.parts[-3] for path in everything(dataset)[:-5]} == {train}
+    assert {path.parts[-3] for path in everything(dataset)[-5:]} == {test}
+    assert dataset.origin == f"train folder with 0.1 of it for validation, test split from {test}/"
+
+
+def test_three_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    for folder, counts in (("train", COUNTS), ("valid", {"ant": 2, "bee": 1}), ("test", {"ant": 1, "bee": 1})):
+        write_empty_files(tmp_path / folder, counts)
+    dataset = find_dataset(Data(path=tmp_path), seed=0)
+    assert [per_class(dataset, split) for split in ("train", "val", "test")] == [[20, 10], [2, 1], [1, 1]]
+    assert {example.path.parts[-3] for example in dataset.val} == {"valid"}
+
+
+@pytest.mark.parametrize("beside", [(), (".cache",)])
+def test_a_train_folder_alone_is_split_as_a_flat_one(tmp_path: Path, beside: tuple[str, ...]) -> None:
+    write_empty_files(tmp_path / "train", COUNTS)
+    for name in beside:
+        (tmp_path / name).mkdir()
+    dataset = find_dataset(Data(path=tmp_path), seed=0)
+    assert dataset.classes == ("ant", "bee")
+    assert len(everything(dataset)) == 30
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, {"plane": 5, "train": 5})
+    assert find_dataset(Data(path=tmp_path), seed=0).classes == ("plane", "train")
+
+
+def test_a_split_is_a_function_of_the_seed(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    first, again, other = (find_dataset(Data(path=tmp_path), seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first.fingerprint == again.fingerprint
+    assert names(first, "test") != names(other, "test")
+    assert first.fingerprint != other.fingerprint
+
+
+def test_a_split_survives_a_move_and_another_class(tmp_path: Path) -> None:
+    """What is drawn of a class depends on that class alone."""
+    write_empty_files(tmp_path / "a" / "photos", COUNTS)
+    write_empty_files(tmp_path / "b" / "photos", COUNTS | {"wasp": 7})
+    here, there = (find_dataset(Data(path=tmp_path / place / "photos"), seed=0) for place in "ab")
+    assert names(here, "test") == [name for name in names(there, "test") if not name.startswith("wasp")]
+    before = here.fingerprint
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert find_dataset(Data(path=tmp_path / "c" / "photos"), seed=0).fingerprint == before
+
+
+def test_a_fingerprint_tells_data_apart(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    seen = {find_dataset(Data(path=tmp_path), seed=0).fingerprint}
+    (tmp_path / "ant" / "000.png").write_bytes(b"longer")
+    seen.add(find_dataset(Data(path=tmp_path), seed=0).fingerprint)
+    (tmp_path / "ant" / "000.png").rename(tmp_path / "ant" / "zzz.png")
+    seen.add(find_dataset(Data(path=tmp_path), seed=0).fingerprint)
+    (tmp_path / "ant").rename(tmp_path / "ape")
+    seen.add(find_dataset(Data(path=tmp_path), seed=0).fingerprint)
+    assert len(seen) == 4
+
+
+def test_only_images_that_can_be_seen_count(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    wanted = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
+    for name in (".hidden.png", "notes.txt", "Thumbs.db", "noextension"):
+        (tmp_path / "ant" / name).touch()
+    (tmp_path / "ant" / "folder.png").mkdir()
+    write_empty_files(tmp_path / "ant", {".thumbnails": 3})
+    write_empty_files(tmp_path, {".git": 3})
+    (tmp_path / "README.png").touch()
+    dataset = find_dataset(Data(path=tmp_path), seed=0)
+    assert dataset.classes == ("ant", "bee")
+    assert sorted(path.relative_to(tmp_path) for path in everything(dataset)) == wanted
+
+
+def test_a_hidden_folder_above_the_data_hides_nothing(tmp_path: Path) -> None:
+    write_empty_files(tmp_path / ".cache" / "photos", COUNTS)
+    assert len(everything(find_dataset(Data(path=tmp_path / ".cache" / "photos"), seed=0))) == 30
+
+
+def test_images_in_folders_of_a_class_and_in_capitals_count(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    (tmp_path / "ant" / "2024").mkdir()
+    (tmp_path / "ant" / "2024" / "IMG_1.JPG").touch()
+    assert len(everything(find_dataset(Data(path=tmp_path), seed=0))) == 31
+
+
+@pytest.mark.parametrize(
+    ("counts", "error", "sentence"),
+    [
+        ({}, TooFewClasses, "{root} holds no class folder: put the images of each class into a folder of its own"),
+        ({"ant": 5}, TooFewClasses, "{root} holds only the class folder 'ant': put the images of each class"),
+        ({"ant": 5, "bee": 0}, EmptyClass, "The class folder {root}/bee holds no image: add images or remove"),
+        ({"ant": 5, "bee": 1}, TooFewImages, "The class 'bee' has 1 image for training, but 3 are needed"),
+        ({"ant": 5, "bee": 2}, TooFewImages, "The class 'bee' has 2 images for training, but 3 are needed"),
+    ],
+)
+def test_a_folder_that_cannot_be_split(
+    tmp_path: Path, counts: dict[str, int], error: type[DataError], sentence: str
+) -> None:
+    write_empty_files(tmp_path, counts)
+    with pytest.raises(error) as caught:
+        find_dataset(Data(path=tmp_path), seed=0)
+    assert str(caught.value).startswith(sentence.format(root=tmp_path))
+
+
+def test_a_class_of_one_image_leaves_nothing_for_validation(tmp_path: Path) -> None:
+    write_empty_files(tmp_path / "train", {"ant": 5, "bee": 1})
+    write_empty_files(tmp_path / "test", COUNTS)
+    with pytest.raises(TooFewImages, match="The class 'bee' has 1 image for training, but 2 are needed"):
+        find_dataset(Data(path=tmp_path), seed=0)
+
+
+def test_an_empty_class_of_the_test_folder_is_found(tmp_path: Path) -> None:
+    write_empty_files(tmp_path / "train", COUNTS)
+    write_empty_files(tmp_path / "test", {"ant": 2, "bee": 0})
+    with pytest.raises(EmptyClass, match=f"{tmp_path}/test/bee holds no image"):
+        find_dataset(Data(path=tmp_path), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "sentence"),
+    [
+        ({"ant": 2, "fly": 2}, "test lacks bee and has fly besides: every split needs the same class folders as train"),
+        ({"ant": 2, "bee": 2, "fly": 1}, "test has fly besides: every split needs"),
+        ({"ant": 2, "Bee": 2}, "test lacks bee and has Bee besides: every split needs"),
+    ],
+)
+def test_splits_have_the_same_classes(tmp_path: Path, counts: dict[str, int], sentence: str) -> None:
+    write_empty_files(tmp_path / "train", COUNTS)
+    write_empty_files(tmp_path / "test", counts)
+    with pytest.raises(ClassesDiffer, match=sentence):
+        find_dataset(Data(path=tmp_path), seed=0)
+
+
+def test_data_that_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path in (tmp_path / "none", file):
+        with pytest.raises(DataNotFound, match=f"There is no data at {path}: set data.path"):
+            find_dataset(Data(path=path), seed=0)
+
+
+@given(
+    counts=st.lists(st.integers(3, 15), min_size=2, max_size=4),
+    validation=st.floats(0.01, 0.89),
+    test=st.floats(0.01, 0.89),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_drawn_split_is_a_partition_with_every_class_in_every_part(
+    counts: list[int], validation: float, test: float, seed: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = write_empty_files(Path(folder), {f"class{i}": count for i, count in enumerate(counts)})
+        dataset = find_dataset(Data(path=root, validation_fraction=validation, test_fraction=test), seed)
+        paths = everything(dataset)
+        assert sorted(paths) == sorted(root.rglob("*.png"))
+        assert len(set(paths)) == len(paths)
+        for split in ("train", "val", "test"):
+            assert all(count >= 1 for count in per_class(dataset, split))
+            assert names(dataset, split) == sorted(names(dataset, split))
+        for drawn, count in zip(per_class(dataset, "test"), counts, strict=True):
+            assert drawn == min(max(1, round(test * count)), count - 2)

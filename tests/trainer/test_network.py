@@ -1,0 +1,155 @@
+"""What is frozen stays frozen, what is loaded is what was saved, and blocks count from the head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision.models import mobilenet_v2
+
+from tests.trainer.networks import SPEC, changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
+from trainer.errors import WeightsMismatch, WeightsNotFound
+from trainer.learner import Learner
+from trainer.network import BACKBONES, Classifier, build_classifier, frozen_block_count, set_trainable, train_mode
+from trainer.recipe import Network
+
+
+def trainable(network: nn.Module) -> set[str]:
+    return {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+HEAD = {"head.1.weight", "head.1.bias"}
+LAST_BLOCK = {"blocks.2.0.weight", "blocks.2.1.weight", "blocks.2.1.bias"}
+
+
+@pytest.mark.parametrize(
+    ("unfreeze", "names", "frozen_blocks"),
+    [
+        ("head", HEAD, 3),
+        (1, HEAD, 3),  # the last layer is a ReLU, which has nothing to train
+        (2, HEAD | {"blocks.2.1.weight", "blocks.2.1.bias"}, 2),
+        (3, HEAD | LAST_BLOCK, 2),
+        (5, HEAD | LAST_BLOCK | {"blocks.1.1.weight", "blocks.1.1.bias"}, 1),
+        ("1 blocks", HEAD | LAST_BLOCK, 2),
+        ("3 blocks", trainable(tiny_network()), 0),
+        ("9 blocks", trainable(tiny_network()), 0),
+        (99, trainable(tiny_network()), 0),
+        ("all", trainable(tiny_network()), 0),
+    ],
+)
+def test_unfreezing_counts_from_the_head(unfreeze: str | int, names: set[str], frozen_blocks: int) -> None:
+    network = tiny_network()
+    set_trainable(network, "all")
+    set_trainable(network, unfreeze)
+    assert trainable(network) == names
+    assert frozen_block_count(network) == frozen_blocks
+
+
+@pytest.mark.parametrize("unfreeze", ["head", 2, 5, "1 blocks", "2 blocks", "all"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_an_epoch_moves_what_is_trainable_and_not_one_bit_of_the_rest(unfreeze: str | int, ema_decay: float) -> None:
+    """The statistics of a frozen norm are part of the rest."""
+    network = tiny_network()
+    phase = tiny_phase(unfreeze, ema_decay=ema_decay)
+    learner = Learner(network, phase, tiny_split(24), tiny_split(6))
+    before = copy_of(network)
+    learner.train_epoch(1, torch.Generator().manual_seed(0), quiet())
+    moving = trainable(network)
+    norms = {name.removesuffix("weight") for name in moving if ".1.weight" in name and name.startswith("blocks")}
+    statistics = {
+        f"{norm}{statistic}" for norm in norms for statistic in ("running_mean", "running_var", "num_batches_tracked")
+    }
+    assert changed(before, network) == moving | statistics
+    assert changed(before, learner.candidate) <= moving | statistics
+
+
+def test_the_real_backbone_keeps_frozen_statistics_too() -> None:
+    torch.manual_seed(0)
+    network = build_classifier(Network(weights="none", dropout=0.0), 3, SPEC)
+    learner = Learner(network, tiny_phase("2 blocks"), tiny_split(12), tiny_split(6))
+    before = copy_of(network)
+    learner.train_epoch(1, torch.Generator().manual_seed(0), quiet())
+    moved = changed(before, network)
+    assert {name.split(".")[1] for name in moved if name.startswith("blocks")} == {"17", "18"}
+    assert {"blocks.17.conv.0.1.running_mean", "blocks.18.1.running_var", "head.1.weight"} <= moved
+
+
+def test_training_mode_follows_what_is_trainable() -> None:
+    network = tiny_network()
+    set_trainable(network, "1 blocks")
+    network.eval()
+    train_mode(network)
+    norms = [layer.training for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert norms == [False, False, True]
+    assert network.head[0].training, "dropout before the head is part of training it"
+
+
+def test_normalising_is_the_published_formula() -> None:
+    images = tiny_split(5).images
+    mean, std = torch.tensor(SPEC.mean), torch.tensor(SPEC.std)
+    expected = ((images.double() / 255 - mean) / std).permute(0, 3, 1, 2)
+    normalised = tiny_network().normalise(images)
+    assert normalised.shape == (5, 3, 8, 8)
+    assert normalised.dtype == torch.float32
+    assert torch.allclose(normalised.double(), expected, atol=1e-6)
+    assert normalised.is_contiguous(memory_format=torch.channels_last)
+
+
+def backbone_file(path: Path, change: Any = lambda weights: weights) -> Path:
+    torch.manual_seed(5)
+    save_file(change(dict(mobilenet_v2().state_dict())), path)
+    return path
+
+
+def build(path: Path) -> Classifier:
+    return build_classifier(Network(weights=str(path), dropout=0.0), 4, SPEC)
+
+
+def test_the_backbone_is_torchvisions(tmp_path: Path) -> None:
+    """The features of our blocks are those of the published network, from a file of its weights."""
+    network = build(backbone_file(tmp_path / "weights.safetensors")).eval()
+    torch.manual_seed(5)
+    published = mobilenet_v2().eval()
+    images = tiny_split(3).images
+    with torch.no_grad():
+        expected = nn.functional.adaptive_avg_pool2d(published.features(network.normalise(images)), 1).flatten(1)
+        embedding = network.embed(images)
+        assert torch.allclose(embedding, expected, atol=1e-6)
+        assert embedding.shape == (3, BACKBONES["mobilenet_v2"].embedding_size)
+        assert network(images).shape == (3, 4)
+
+
+def test_weights_that_are_not_there(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.safetensors", tmp_path):
+        with pytest.raises(WeightsNotFound, match=f"There is no weights file at {path}: set network.weights"):
+            build(path)
+
+
+def without_one(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    del weights["features.0.0.weight"]
+    return weights
+
+
+def with_another_shape(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return weights | {"features.0.0.weight": torch.zeros(32, 1, 3, 3)}
+
+
+@pytest.mark.parametrize("change", [without_one, with_another_shape, lambda _: {"x": torch.zeros(1)}])
+def test_weights_of_another_network(tmp_path: Path, change: Any) -> None:
+    path = backbone_file(tmp_path / "other.safetensors", change)
+    with pytest.raises(WeightsMismatch) as caught:
+        build(path)
+    assert str(caught.value).startswith(f"{path} does not hold weights of mobilenet_v2 (")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no safetensors file", b"PK\x03\x04" + bytes(1000)])
+def test_weights_in_another_format(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightsMismatch, match="does not hold weights of mobilenet_v2"):
+        build(path)
