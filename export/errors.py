@@ -31,6 +31,6 @@ class InvalidModelName(UsageError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name!r} cannot name a model: use up to 64 lower-case letters, digits, '.', '_' or '-', "
+            f"The name {name!r} cannot be that of a model: use up to 64 lower-case letters, digits, '.', '_' or '-', "
             "beginning with a letter or digit."
         )

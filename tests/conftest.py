@@ -20,10 +20,31 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def recipe_file(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a backbone to start from: random, but with norms that have seen images, so that a head can learn."""
+    import torch
+    from safetensors.torch import save_file
+    from torch import nn
+    from torchvision.models import mobilenet_v2
+
+    torch.manual_seed(0)
+    backbone = mobilenet_v2()
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # the statistics of what was seen, whole
+    colours = torch.rand(64, 3, 1, 1) * 4 - 2
+    with torch.no_grad():
+        backbone.train()(colours + torch.randn(64, 3, 33, 33) * 0.7)
+    path = tmp_path_factory.mktemp("weights") / "mobilenet_v2.safetensors"
+    save_file(backbone.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def recipe_file(photos: Path, weights_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe over `photos`."""
     path = tmp_path_factory.mktemp("recipes") / "colours.toml"
-    path.write_text(recipe_text(photos))
+    path.write_text(recipe_text(photos, weights_file))
     return path
 
 

@@ -17,6 +17,7 @@ from trainer.errors import InvalidRun
 from trainer.history import Epoch
 
 RESUME_FILE = "resume.pt"
+STAGING_FILE = f".{RESUME_FILE}"
 
 
 @dataclass
@@ -40,9 +41,14 @@ class Checkpoint:
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Replace the checkpoint of the run in one step."""
     state = {**checkpoint.__dict__, "history": [asdict(epoch) for epoch in checkpoint.history]}
-    staging = directory / f".{RESUME_FILE}"
+    staging = directory / STAGING_FILE
     torch.save(state, staging)
     staging.replace(directory / RESUME_FILE)
+
+
+def is_staging(path: Path) -> bool:
+    """Tell whether the file is what a kill during the first checkpoint leaves."""
+    return path.name == STAGING_FILE
 
 
 def load_checkpoint(directory: Path) -> Checkpoint:

@@ -108,7 +108,14 @@ class RunExists(UsageError):
             if complete
             else "continue it with --resume or choose another with --run DIR"
         )
-        super().__init__(f"There is a {'complete' if complete else 'unfinished'} run in {directory}: {advice}.")
+        super().__init__(f"There is {'a complete' if complete else 'an unfinished'} run in {directory}: {advice}.")
+
+
+class FolderTaken(UsageError):
+    """The directory for a run holds other things, or is a file."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"{directory} holds something else than a run: choose another with --run DIR.")
 
 
 class RunNotFound(UsageError):
@@ -144,9 +151,9 @@ class ResumeMismatch(UsageError):
 class NonFiniteLoss(LinnetError):
     """Training diverged; the last good checkpoint is kept."""
 
-    def __init__(self, phase: str, epoch: int, step: int) -> None:
+    def __init__(self, phase: str, epoch: int, when: str) -> None:
         super().__init__(
-            f"The loss is not finite in phase {phase!r}, epoch {epoch}, step {step}: lower optim.lr; "
+            f"The loss is not finite in phase {phase!r}, epoch {epoch}, {when}: lower optim.lr; "
             "the checkpoint of the epoch before is kept."
         )
 

@@ -85,7 +85,7 @@ class Learner:
             rate = set_rate(self.optimizer, self._phase.optim, (epoch - 1) * steps + step, self._phase.epochs * steps)
             loss, hits = self._step(order[step * size : (step + 1) * size], generator)
             if not np.isfinite(loss):
-                raise NonFiniteLoss(self._phase.name, epoch, step + 1)
+                raise NonFiniteLoss(self._phase.name, epoch, f"step {step + 1}")
             total_loss += loss
             correct += hits
             seen, seconds = (step + 1) * size, time.perf_counter() - started

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from trainer.checkpoint import Checkpoint
+from trainer.errors import NonFiniteLoss
 from trainer.history import Epoch
 from trainer.learner import Learner, Trained
 from trainer.progress import Reporter
@@ -31,7 +32,7 @@ class Watch:
 def run_phase(learner: Learner, phase: Phase, seed: int, state: Checkpoint, watch: Watch) -> None:
     """Train through one phase, from `state.epoch` on, and leave the network with the phase's best weights.
 
-    Raises `NonFiniteLoss` before the weights are touched by it.
+    Raises `NonFiniteLoss` before the weights are touched by it, or else before they are saved.
     """
     images = len(learner.labels)
     if state.epoch == 0:
@@ -54,8 +55,13 @@ def run_phase(learner: Learner, phase: Phase, seed: int, state: Checkpoint, watc
 
 
 def _judge(learner: Learner, phase: Phase, state: Checkpoint, trained: Trained | None, started: float) -> Epoch:
-    """Validate, record the epoch, and keep its weights if they are the best of the phase."""
+    """Validate, record the epoch, and keep its weights if they are the best of the phase.
+
+    Raises `NonFiniteLoss`: the last step of an epoch can spoil weights that no later step has been computed with.
+    """
     score = learner.validate()
+    if not np.isfinite(score.loss):
+        raise NonFiniteLoss(phase.name, state.epoch, "validation")
     row = Epoch(
         phase=phase.name,
         epoch=state.epoch,

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 
 from linnet.preprocess import PreprocessSpec
-from trainer.checkpoint import RESUME_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from trainer.checkpoint import RESUME_FILE, Checkpoint, is_staging, load_checkpoint, save_checkpoint
 from trainer.data import Dataset, Example, find_dataset
-from trainer.errors import NothingToResume, ResumeMismatch, RunExists
+from trainer.errors import FolderTaken, NothingToResume, ResumeMismatch, RunExists
 from trainer.evaluate import evaluate
 from trainer.history import write_history
 from trainer.images import decode, labels_of
@@ -33,7 +33,8 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False) -> RunRecord
 
     Everything that can be wrong with recipe, data and weights is found before the directory is made. A run that was
     killed continues after its last whole epoch with `resume=True` and ends, on the CPU, with the same weights.
-    Raises `RunExists`, `NothingToResume`, `ResumeMismatch`, a `DataError`, `WeightsNotFound` or `WeightsMismatch`.
+    Raises `RunExists`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`, `WeightsNotFound`,
+    `WeightsMismatch` or `NonFiniteLoss`.
     """
     state = _previous_state(directory) if resume else None
     if not resume:
@@ -134,8 +135,10 @@ class _Trainer:
 def _check_free(directory: Path) -> None:
     if is_finished(directory):
         raise RunExists(directory, complete=True)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if (directory / RESUME_FILE).is_file():
         raise RunExists(directory, complete=False)
+    if directory.exists() and (not directory.is_dir() or any(not is_staging(path) for path in directory.iterdir())):
+        raise FolderTaken(directory)
 
 
 def _previous_state(directory: Path) -> Checkpoint:

@@ -32,34 +32,34 @@ def write_empty_files(root: Path, counts: Mapping[str, int]) -> Path:
     return root
 
 
-def recipe_text(data: Path, *, more: str = "") -> str:
-    """Return a recipe over the photos at `data` that takes seconds: a head, then its last two blocks."""
+def recipe_text(data: Path, weights: Path) -> str:
+    """Return a recipe over the photos at `data` that takes seconds: the head, then the last two blocks."""
     return f"""
 name = "colours"
 seed = 3
 
 [data]
 path = "{data}"
-{more}
+validation_fraction = 0.25
 
 [preprocess]
 size_px = 33
 
 [network]
-weights = "none"
+weights = "{weights}"
 
 [[phase]]
 name = "head"
 unfreeze = "head"
 epochs = 6
 batch_size = 8
-optim = {{ lr = 2e-2 }}
+optim = {{ lr = 3e-3 }}
 
 [[phase]]
 name = "tail"
 unfreeze = "2 blocks"
-epochs = 2
+epochs = 3
 batch_size = 8
-optim = {{ lr = 1e-3, ema_decay = 0.9 }}
+optim = {{ lr = 5e-4, ema_decay = 0.5 }}
 augment = {{ flip = true, shift = 0.1 }}
 """

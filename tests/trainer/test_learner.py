@@ -1,0 +1,127 @@
+"""Cached features and folded norms are short cuts: they must change no number."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from tests.trainer.networks import changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
+from trainer.errors import NonFiniteLoss
+from trainer.evaluate import evaluate, in_batches, predict_logits, score_logits
+from trainer.learner import Learner, Split
+from trainer.network import Classifier
+
+# So small a rate moves nothing that shows, so an epoch's training loss is that of the network as it stood.
+STANDSTILL = 1e-30
+
+
+def settled_network() -> Classifier:
+    """Return a network whose norms hold statistics of real images."""
+    network = tiny_network()
+    with torch.no_grad():
+        for _ in range(30):
+            network(tiny_split(24).images)
+    return network.eval()
+
+
+def one_epoch(learner: Learner, seed: int = 0) -> tuple[float, float]:
+    trained = learner.train_epoch(1, torch.Generator().manual_seed(seed), quiet())
+    return trained.train_loss, trained.train_accuracy
+
+
+@pytest.mark.parametrize("unfreeze", ["head", 1])
+def test_cached_features_and_folded_norms_give_the_loss_of_the_whole_network(unfreeze: str | int) -> None:
+    """With nothing but the head to train, the backbone may be run once, or folded; never differently."""
+    network, train, val = settled_network(), tiny_split(24, seed=1), tiny_split(9, seed=2)
+    expected, expected_val = evaluate(network, train.images, train.labels), evaluate(network, val.images, val.labels)
+    learner = Learner(network, tiny_phase(unfreeze, batch_size=24, lr=STANDSTILL), train, val)
+    assert learner.validate().loss == pytest.approx(expected_val.loss, abs=1e-5)
+    assert learner.validate().correct == expected_val.correct
+    loss, accuracy = one_epoch(learner)
+    assert loss == pytest.approx(expected.loss, abs=1e-5)
+    assert accuracy == expected.accuracy
+
+
+def test_training_the_head_on_features_is_training_it_on_images() -> None:
+    train, val = tiny_split(24, seed=1), tiny_split(9, seed=2)
+    heads = []
+    for unfreeze in ("head", 1):
+        learner = Learner(settled_network(), tiny_phase(unfreeze), train, val)
+        for epoch in (1, 2):
+            learner.train_epoch(epoch, torch.Generator().manual_seed(epoch), quiet())
+        heads.append(learner.network.head.state_dict()["1.weight"])
+    assert torch.allclose(heads[0], heads[1], atol=1e-5)
+    assert not torch.allclose(heads[0], settled_network().head.state_dict()["1.weight"], atol=1e-3)
+
+
+@pytest.mark.parametrize("unfreeze", ["head", "1 blocks", "all"])
+def test_an_epoch_is_a_function_of_its_seed(unfreeze: str) -> None:
+    def weights(seed: int) -> dict[str, torch.Tensor]:
+        network = tiny_network()
+        one_epoch(Learner(network, tiny_phase(unfreeze), tiny_split(24), tiny_split(6)), seed)
+        return network.state_dict()
+
+    assert all(torch.equal(a, b) for a, b in zip(weights(1).values(), weights(1).values(), strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(weights(1).values(), weights(2).values(), strict=True))
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it() -> None:
+    network = tiny_network()
+    before = copy_of(network)
+    one_epoch(Learner(network, tiny_phase(batch_size=1000), tiny_split(5), tiny_split(3)))
+    assert changed(before, network)
+
+
+def test_clipping_bounds_the_step() -> None:
+    """One step of plain SGD at rate 1 moves by the gradient, whose norm is clipped."""
+    network = tiny_network()
+    before = copy_of(network)
+    phase = tiny_phase(
+        "head", batch_size=24, name="sgd", momentum=0.0, lr=1.0, weight_decay=0.0, schedule="constant", clip_norm=1e-3
+    )
+    one_epoch(Learner(network, phase, tiny_split(24), tiny_split(3)))
+    moved = torch.cat([(network.state_dict()[name] - before[name]).flatten() for name in changed(before, network)])
+    assert float(moved.norm()) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_label_smoothing_is_in_the_training_loss_alone() -> None:
+    network, split = settled_network(), tiny_split(24)
+    learner = Learner(network, tiny_phase("head", batch_size=24, lr=STANDSTILL, label_smoothing=0.2), split, split)
+    logits = predict_logits(network, split.images)
+    smoothed = float(torch.nn.functional.cross_entropy(logits, split.labels, label_smoothing=0.2))
+    assert one_epoch(learner)[0] == pytest.approx(smoothed, abs=1e-5)
+    assert learner.validate().loss == pytest.approx(score_logits(logits, split.labels).loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("unfreeze", ["head", "all"])
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_a_loss_that_is_not_finite_moves_nothing(unfreeze: str, ema_decay: float) -> None:
+    network, split = tiny_network(), tiny_split(6)
+    with torch.no_grad():
+        network.head.state_dict()["1.weight"].fill_(math.inf)
+    learner = Learner(network, tiny_phase(unfreeze, ema_decay=ema_decay), split, split)
+    weights, averaged = copy_of(network), copy_of(learner.candidate)
+    with pytest.raises(NonFiniteLoss, match="not finite in phase 'tiny', epoch 3, step 1: lower optim"):
+        learner.train_epoch(3, torch.Generator().manual_seed(0), quiet())
+    assert not {name for name in changed(weights, network) if "running" not in name and "tracked" not in name}
+    if ema_decay:
+        assert not changed(averaged, learner.candidate)
+
+
+def test_scores_count_every_image_once() -> None:
+    network, split = settled_network(), tiny_split(600)
+    score = evaluate(network, split.images, split.labels)
+    with torch.no_grad():
+        logits = torch.cat([network(image[None]) for image in split.images[:50]])
+    assert torch.allclose(predict_logits(network, split.images)[:50], logits, atol=1e-5)
+    assert score.n == 600
+    assert score.correct == int((predict_logits(network, split.images).argmax(1) == split.labels).sum())
+    assert score.accuracy == score.correct / 600
+    assert [len(batch) for batch in in_batches(torch.zeros(7, 2), 3)] == [3, 3, 1]
+
+
+def test_splits_of_one_image_can_be_scored() -> None:
+    one = Split(tiny_split(1).images, tiny_split(1).labels)
+    assert evaluate(settled_network(), one.images, one.labels).n == 1
