@@ -1,0 +1,318 @@
+"""A bundle is what was measured: the file answers as the network did, and every number in the manifest can be recounted."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import trainer
+from export.errors import DataChanged, InvalidModelName, ParityFailed
+from export.export import export_run
+from export.parity import BATCH_SIZES, LARGEST_DIFFERENCE, check_parity, measure, run_in_batches
+from linnet.bundle import MANIFEST_FILE, Manifest, read_manifest, verify_files
+from linnet.errors import BundleExists
+from linnet.preprocess import load_image
+from linnet.session import Network, Outputs, check_network, open_network
+from trainer.data import Dataset, find_dataset
+from trainer.errors import InvalidRun, RunNotFound
+from trainer.evaluate import predict_logits
+from trainer.images import decode, labels_of
+from trainer.network import Classifier
+from trainer.recipe import Recipe
+from trainer.run import RUN_FILE, WEIGHTS_FILE, load_network, read_run
+
+
+@pytest.fixture(scope="module")
+def manifest(bundle_dir: Path) -> Manifest:
+    return read_manifest(bundle_dir)
+
+
+@pytest.fixture(scope="module")
+def exported(bundle_dir: Path) -> Network:
+    return open_network(bundle_dir / "model.onnx", provider="cpu")
+
+
+@pytest.fixture(scope="module")
+def graph(bundle_dir: Path) -> onnx.ModelProto:
+    return onnx.load(bundle_dir / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def dataset(recipe: Recipe) -> Dataset:
+    return find_dataset(recipe.data, recipe.seed)
+
+
+@pytest.fixture(scope="module")
+def images(dataset: Dataset, recipe: Recipe) -> torch.Tensor:  # uint8 [N, H, W, 3], the test split
+    return decode(dataset.test, recipe.preprocess)
+
+
+@pytest.fixture
+def trained(run_dir: Path) -> Classifier:
+    """The network of the run, for the test alone."""
+    return load_network(run_dir, read_run(run_dir))
+
+
+def shape(value: onnx.ValueInfoProto) -> list[str | int]:
+    return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+
+
+def test_the_graph_takes_uint8_images_and_gives_three_answers(graph: onnx.ModelProto) -> None:
+    (image,) = graph.graph.input
+    assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
+    assert shape(image) == ["N", 33, 33, 3]
+    assert {output.name: shape(output) for output in graph.graph.output} == {
+        "probabilities": ["N", 3],
+        "logits": ["N", 3],
+        "embedding": ["N", 1280],
+    }
+    assert {output.type.tensor_type.elem_type for output in graph.graph.output} == {onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 32])
+def test_any_batch_gives_each_image_its_own_answer(exported: Network, images: torch.Tensor, size: int) -> None:
+    batch = torch.cat([images, images])[:size].numpy()
+    together = exported(batch)
+    assert together.probabilities.shape == (size, 3)
+    assert together.embedding.shape == (size, 1280)
+    assert np.allclose(together.probabilities.sum(1), 1, atol=1e-6)
+    alone = np.concatenate([exported(image[None]).probabilities for image in batch])
+    assert np.allclose(together.probabilities, alone, atol=1e-5)
+
+
+def test_the_outputs_are_the_networks(exported: Network, trained: Classifier, images: torch.Tensor) -> None:
+    answers = exported(images.numpy())
+    with torch.no_grad():
+        embedding = trained.embed(images)
+        logits = trained.head(embedding)
+    assert np.allclose(answers.embedding, embedding, atol=1e-4)
+    assert np.allclose(answers.logits, logits, atol=1e-4)
+    assert np.allclose(answers.probabilities, torch.softmax(logits, 1), atol=1e-5)
+    assert logits.std() > 0.1, "a network that answers alike to everything would hide a mistake"
+
+
+def test_the_file_says_nothing_of_the_machine_it_was_made_on(bundle_dir: Path, graph: onnx.ModelProto) -> None:
+    data = (bundle_dir / "model.onnx").read_bytes()
+    home = str(Path(trainer.__file__).parents[1])
+    for trace in (home, "site-packages", "Traceback", "stack_trace", 'File "', str(Path.home())):
+        assert trace.encode() not in data, trace
+    assert not [node.name for node in graph.graph.node if node.metadata_props or node.doc_string]
+    assert len(data) < 10e6
+
+
+def test_norms_are_folded_into_convolutions(graph: onnx.ModelProto) -> None:
+    kinds = [node.op_type for node in graph.graph.node]
+    assert "BatchNormalization" not in kinds
+    assert kinds.count("Conv") == 52, "one for each convolution of MobileNetV2"
+
+
+def test_the_metrics_are_what_anyone_can_count(bundle_dir: Path, manifest: Manifest, photos: Path) -> None:
+    """Nothing of ours but the preprocessing: the folders are the truth, ONNX Runtime answers one image at a time."""
+    session = onnxruntime.InferenceSession(bundle_dir / "model.onnx", providers=["CPUExecutionProvider"])
+    correct, losses = 0, []
+    for path in sorted((photos / "test").rglob("*.jpg")):
+        image = load_image(path.read_bytes(), manifest.preprocess)
+        (row,) = session.run(["probabilities"], {"image": image[None]})[0]
+        truth = manifest.classes.index(path.parent.name)
+        correct += int(row.argmax()) == truth
+        losses.append(-np.log(float(row[truth])))
+    metrics = manifest.variants[0].metrics
+    assert (metrics.split, metrics.n, metrics.correct) == ("test", 18, correct)
+    assert metrics.accuracy == correct / 18
+    assert metrics.loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
+    assert 6 < correct < 18, "neither chance nor certainty, so that a wrong count shows"
+
+
+def test_the_metrics_are_those_of_the_run(manifest: Manifest, run_dir: Path) -> None:
+    stated, measured = read_run(run_dir).metrics["test"], manifest.variants[0].metrics
+    assert (measured.n, measured.correct) == (stated.n, stated.correct)
+    assert measured.loss == pytest.approx(stated.loss, abs=1e-5)
+
+
+def test_the_manifest_describes_the_bundle(
+    bundle_dir: Path, manifest: Manifest, run_dir: Path, recipe: Recipe, exported: Network
+) -> None:
+    record = read_run(run_dir)
+    assert bundle_dir.parts[-2:] == ("colours", "1")
+    assert (manifest.name, manifest.version) == ("colours", 1)
+    assert {path.name for path in bundle_dir.iterdir()} == {MANIFEST_FILE, "model.onnx"}
+    assert (manifest.classes, manifest.preprocess) == (record.classes, record.preprocess)
+    assert manifest.input.shape == (-1, 33, 33, 3)
+    assert [output.shape for output in manifest.outputs] == [(-1, 3), (-1, 3), (-1, 1280)]
+    assert (manifest.parity.n, manifest.parity.top1_agreement) == (18, 1.0)
+    assert manifest.parity.batch_sizes == BATCH_SIZES == (1, 2, 3, 7, 32)
+    assert manifest.parity.max_probability_difference <= LARGEST_DIFFERENCE
+    assert Recipe.model_validate(manifest.provenance.recipe) == recipe
+    assert manifest.provenance.libraries.keys() >= {"torch", "onnx", "onnxruntime", "python"}
+    assert manifest.licence == "weights: not stated; data: not stated"
+    verify_files(bundle_dir, manifest)
+    check_network(bundle_dir, manifest, manifest.variants[0], exported)
+
+
+def test_the_self_test_tells_this_network_from_another(
+    bundle_dir: Path, manifest: Manifest, trained: Classifier, images: torch.Tensor
+) -> None:
+    rows = np.array([case.probabilities["fp32"] for case in manifest.self_test])
+    assert rows.shape == (4, 3)
+    assert np.ptp(rows, axis=0).max() > 0.01, "the stored images are answered alike"
+    assert len({case.image_png for case in manifest.self_test}) == 4
+
+
+def answers_of(exported: Network, images: torch.Tensor) -> Outputs:
+    return run_in_batches(exported, images, 5)
+
+
+def test_batches_change_no_answer_and_lose_no_image(exported: Network, images: torch.Tensor) -> None:
+    whole, cut = exported(images.numpy()), answers_of(exported, images)
+    assert np.allclose(whole.probabilities, cut.probabilities, atol=1e-6)
+    assert np.allclose(whole.embedding, cut.embedding, atol=1e-4)
+    assert len(cut.logits) == len(images)
+
+
+def test_the_gate_opens_for_the_same_network(exported: Network, trained: Classifier, images: torch.Tensor) -> None:
+    parity = check_parity(trained, 1.0, exported, images, answers_of(exported, images))
+    assert (parity.n, parity.top1_agreement) == (len(images), 1.0)
+    assert 0 < parity.max_probability_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    "layer", ["head.1.bias", "head.1.weight", "blocks.3.conv.0.0.weight", "blocks.18.1.running_var"]
+)
+def test_the_gate_holds_for_a_network_that_differs_a_little(
+    exported: Network, trained: Classifier, images: torch.Tensor, layer: str
+) -> None:
+    weights = trained.state_dict()[layer]
+    torch.manual_seed(0)
+    weights.mul_(1 + 0.05 * torch.randn_like(weights)).add_(1e-3 * torch.rand_like(weights))
+    with pytest.raises(
+        ParityFailed, match=r"parity gate failed: the largest difference of a probability is .* no bundle"
+    ):
+        check_parity(trained, 1.0, exported, images, answers_of(exported, images))
+
+
+def test_the_gate_holds_for_another_temperature(exported: Network, trained: Classifier, images: torch.Tensor) -> None:
+    with pytest.raises(ParityFailed):
+        check_parity(trained, 1.1, exported, images, answers_of(exported, images))
+
+
+def test_the_gate_holds_for_preprocessing_that_differs(
+    exported: Network, trained: Classifier, images: torch.Tensor, dataset: Dataset, recipe: Recipe
+) -> None:
+    """Another resize moves every pixel a little; answers to those images are not answers to these."""
+    other = decode(dataset.test, recipe.preprocess.model_copy(update={"resize": "stretch"}))
+    with pytest.raises(ParityFailed):
+        check_parity(trained, 1.0, exported, images, answers_of(exported, other))
+
+
+def test_the_gate_holds_for_answers_in_another_order(
+    exported: Network, trained: Classifier, images: torch.Tensor
+) -> None:
+    answers = answers_of(exported, images)
+    swapped = Outputs(answers.probabilities[::-1], answers.logits[::-1], answers.embedding[::-1])
+    with pytest.raises(ParityFailed):
+        check_parity(trained, 1.0, exported, images, swapped)
+
+
+def test_the_gate_holds_for_a_tie_that_falls_the_other_way(
+    exported: Network, trained: Classifier, images: torch.Tensor
+) -> None:
+    """A difference far below the limit may still change the top class: that is not let through either."""
+    with torch.no_grad():
+        trained.head.state_dict()["1.weight"].zero_()
+        trained.head.state_dict()["1.bias"].copy_(torch.tensor([1e-5, 0.0, 0.0]))
+    expected = torch.softmax(predict_logits(trained, images), 1).numpy()
+    tied = Outputs(expected[:, ::-1].copy(), expected, np.zeros((len(images), 1280), np.float32))
+
+    def answer(batch: np.ndarray) -> Outputs:  # type: ignore[type-arg]
+        return Outputs(tied.probabilities[: len(batch)], tied.logits[: len(batch)], tied.embedding[: len(batch)])
+
+    with pytest.raises(ParityFailed, match=r"the top-1 agreement is 0\.0000% where 100 % is required"):
+        check_parity(trained, 1.0, answer, images, tied)  # type: ignore[arg-type]
+
+
+def test_the_gate_holds_for_answers_that_are_no_numbers(
+    exported: Network, trained: Classifier, images: torch.Tensor
+) -> None:
+    answers = answers_of(exported, images)
+    broken = answers.probabilities.copy()
+    broken[7, 1] = np.nan
+    with pytest.raises(ParityFailed, match="is nan where at most"):
+        check_parity(trained, 1.0, exported, images, Outputs(broken, answers.logits, answers.embedding))
+
+
+def test_scoring_counts_by_hand() -> None:
+    rows = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]], np.float32)
+    metrics = measure(Outputs(rows, rows, rows), torch.tensor([0, 1, 0]))
+    assert (metrics.n, metrics.correct, metrics.accuracy) == (3, 1, 1 / 3)
+    tiny = float(np.finfo(np.float32).tiny)
+    assert metrics.loss == pytest.approx(-(np.log(0.7) + np.log(0.2) + np.log(tiny)) / 3, rel=1e-6)
+
+
+def test_a_version_that_exists_is_refused_before_the_work(run_dir: Path, bundle_dir: Path) -> None:
+    before = (bundle_dir / "model.onnx").stat().st_mtime_ns
+    with pytest.raises(BundleExists, match=f"The bundle {bundle_dir} exists already"):
+        export_run(run_dir, bundle_dir.parents[1], version=1)
+    assert (bundle_dir / "model.onnx").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["Colours", "a/b", "..", ".hidden", "-x", "x" * 65, "ä", "a\n"])
+def test_a_name_that_cannot_be_a_folder_and_a_url_is_refused(run_dir: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidModelName, match="cannot be that of a model: use up to 64"):
+        export_run(run_dir, tmp_path / "models", name=name)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_run_that_is_not_finished_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    shutil.copy(run_dir / "resume.pt", tmp_path)
+    with pytest.raises(RunNotFound, match=f"no finished run in {tmp_path}"):
+        export_run(tmp_path, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def copy_of_run(run_dir: Path, directory: Path, **changes: object) -> Path:
+    """Copy what the export reads of a run, with other values in its record."""
+    directory.mkdir()
+    shutil.copy(run_dir / WEIGHTS_FILE, directory)
+    record = json.loads((run_dir / RUN_FILE).read_text()) | changes
+    (directory / RUN_FILE).write_text(json.dumps(record))
+    return directory
+
+
+def test_other_data_than_the_run_had_is_refused(run_dir: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    record = json.loads((run_dir / RUN_FILE).read_text())
+    record["recipe"]["data"]["path"] = str(tmp_path / "photos")
+    run = copy_of_run(run_dir, tmp_path / "run", recipe=record["recipe"])
+    (tmp_path / "photos" / "test" / "red" / "000.jpg").unlink()
+    with pytest.raises(DataChanged, match=f"The images in {tmp_path / 'photos'} are not the ones"):
+        export_run(run, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_run_without_its_weights_is_refused(run_dir: Path, tmp_path: Path) -> None:
+    run = copy_of_run(run_dir, tmp_path / "run")
+    (run / WEIGHTS_FILE).unlink()
+    with pytest.raises(InvalidRun, match=r"weights\.safetensors cannot be read"):
+        export_run(run, tmp_path / "models")
+
+
+@pytest.mark.e2e
+def test_versions_go_up_and_a_bundle_that_cannot_be_written_leaves_nothing(run_dir: Path, tmp_path: Path) -> None:
+    """A full disk is a folder that is a file here: the last step fails, after all the work."""
+    models = tmp_path / "models"
+    (models / "colours" / "7").mkdir(parents=True)
+    (models / "colours" / "7" / MANIFEST_FILE).touch()
+    assert export_run(run_dir, models) == models / "colours" / "8"
+    (models / "taken").touch()
+    with pytest.raises(OSError):
+        export_run(run_dir, models, name="taken")
+    assert sorted(path.name for path in models.rglob("*")) == [
+        "7", "8", MANIFEST_FILE, MANIFEST_FILE, "colours", "model.onnx", "taken",
+    ]  # fmt: skip
