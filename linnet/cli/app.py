@@ -15,10 +15,20 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_GATE = 1, 2, 3
 
 # The module whose absence means that an extra is not installed.
 _EXTRA_OF = {
-    "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "matplotlib": "train",
-    "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "onnxruntime": "serve", "pydantic_settings": "serve",
-    "httpx": "dev",
+    "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "onnxscript": "train",
+    "matplotlib": "train", "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve",
+    "onnxruntime": "serve", "pydantic_settings": "serve", "python_multipart": "serve", "httpx": "dev",
 }  # fmt: skip
+
+
+class FileUnusable(LinnetError):
+    """The operating system refuses a file or folder that the user named."""
+
+    def __init__(self, path: str | None, reason: str) -> None:
+        super().__init__(
+            f"{path or 'A file'} cannot be used ({reason}): check the path, its permissions and the space on the disk."
+        )
+
 
 app = typer.Typer(
     name="linnet",
@@ -36,6 +46,8 @@ def main() -> None:
         app()
     except LinnetError as error:
         _leave(str(error), _exit_code(error))
+    except OSError as error:
+        _leave(str(FileUnusable(error.filename, error.strerror or type(error).__name__)), EXIT_FAILURE)
     except ModuleNotFoundError as error:
         module = (error.name or "").partition(".")[0]
         if module not in _EXTRA_OF:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnet.bundle import bundle_directories, read_manifest, verify_files
 from linnet.cpu import usable_cpus
@@ -13,6 +14,9 @@ from linnet.session import check_network, open_network
 from service.prediction import top
 from service.problems import PROBLEMS
 from service.schemas import FailedPrediction, ItemError, PredictBody, Prediction, ProblemBody, Score
+
+if TYPE_CHECKING:
+    import httpx
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 TIMEOUT_S = 60.0
@@ -26,16 +30,27 @@ class ServiceUnreachable(LinnetError):
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files named and the images inside the folders named, sorted within each; raises `PathNotFound`."""
+    """List the files named and the images inside the folders named, sorted within each; raises `PathNotFound`.
+
+    What is hidden inside a folder is passed over, as in training.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(file for file in path.rglob("*") if _is_image(file, path))
+            if not inside:
+                raise PathNotFound(path, "image")
+            found += inside
         elif path.exists():
             found.append(path)
         else:
             raise PathNotFound(path, "image or folder")
     return found
+
+
+def _is_image(file: Path, folder: Path) -> bool:
+    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden and file.is_file()
 
 
 def classify_here(images: Sequence[Path], bundle: Path, top_k: int) -> Iterator[Prediction | FailedPrediction]:
@@ -52,7 +67,7 @@ def classify_here(images: Sequence[Path], bundle: Path, top_k: int) -> Iterator[
             yield _failed(path, PROBLEMS[type(error)].code, str(error))
             continue
         except OSError as error:
-            yield _failed(path, "unreadable_file", f"The file cannot be read ({error.strerror}): check it.")
+            yield _unreadable(path, error)
             continue
         ranked = top(network(image[None]).probabilities[0], top_k)
         scores = [Score(label=manifest.classes[index], probability=probability) for index, probability in ranked]
@@ -64,23 +79,34 @@ def classify_there(images: Sequence[Path], url: str, top_k: int) -> Iterator[Pre
     """Answer images by asking the service at `url`, one by one; raises `ServiceUnreachable`."""
     import httpx
 
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+    try:
+        client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    except httpx.InvalidURL as error:
+        raise ServiceUnreachable(url, str(error)) from error
+    with client:
         for path in images:
             try:
-                answer = client.post(
-                    "/predict", params={"top_k": top_k}, files={"file": (path.name, path.read_bytes())}
-                )
+                data = path.read_bytes()
+            except OSError as error:
+                yield _unreadable(path, error)
+                continue
+            try:
+                answer = client.post("/predict", params={"top_k": top_k}, files={"file": (path.name, data)})
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise ServiceUnreachable(url, str(error)) from error
             try:
-                if answer.is_success:
-                    prediction = PredictBody.model_validate_json(answer.content).predictions[0]
-                    yield prediction.model_copy(update={"filename": str(path)})
-                else:
-                    problem = ProblemBody.model_validate_json(answer.content)
-                    yield _failed(path, problem.code, problem.detail)
+                yield _understood(path, answer)
             except ValueError as error:
                 raise ServiceUnreachable(url, f"it answered {answer.status_code} in another format") from error
+
+
+def _understood(path: Path, answer: httpx.Response) -> Prediction | FailedPrediction:
+    """Read what the service said of one image; raises a pydantic error (`ValueError`) where it is no Linnet service."""
+    if answer.is_success:
+        prediction = PredictBody.model_validate_json(answer.content).predictions[0]
+        return prediction.model_copy(update={"filename": str(path)})
+    problem = ProblemBody.model_validate_json(answer.content)
+    return _failed(path, problem.code, problem.detail)
 
 
 def default_bundle(models_dir: Path) -> Path:
@@ -89,6 +115,10 @@ def default_bundle(models_dir: Path) -> Path:
     if not directories:
         raise BundleNotFound(models_dir)
     return max((path for path in directories if path.parent == directories[0].parent), key=lambda path: int(path.name))
+
+
+def _unreadable(path: Path, error: OSError) -> FailedPrediction:
+    return _failed(path, "unreadable_file", f"The file cannot be read ({error.strerror}): check it.")
 
 
 def _failed(path: Path, code: str, detail: str) -> FailedPrediction:

@@ -1,0 +1,99 @@
+"""The verbs, what they need, and how they end."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from linnet import __version__
+from linnet.cli.app import _EXTRA_OF
+from tests.cli.conftest import Linnet
+
+ROOT = Path(__file__).parents[2]
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_version_is_said(linnet: Linnet) -> None:
+    answer = linnet("--version")
+    assert (answer.code, answer.out, answer.err) == (0, f"linnet {__version__}\n", "")
+
+
+def test_the_help_lists_the_verbs(linnet: Linnet) -> None:
+    answer = linnet("--help")
+    assert answer.code == 0
+    for verb in ("train", "export", "serve", "predict"):
+        assert re.search(rf"\b{verb}\b", answer.out), verb
+        assert linnet(verb, "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("fly",), ("train",), ("train", "a", "b"), ("export", "x", "--version", "0"), ("predict",)]
+)
+def test_a_call_that_makes_no_sense_is_a_usage_error(linnet: Linnet, arguments: tuple[str, ...]) -> None:
+    answer = linnet(*arguments)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err
+
+
+def test_a_setting_that_is_unknown_stops_the_service(linnet: Linnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINNET_PROT", "8001")
+    answer = linnet("serve")
+    assert answer.code == 2
+    assert "LINNET_PORT" in answer.complaint
+
+
+@pytest.mark.e2e
+def test_the_command_line_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'torchvision', 'onnx', 'onnxruntime', 'fastapi', 'uvicorn', 'matplotlib', 'trainer', 'service'}"
+    answer = python(f"import sys, linnet.cli; print(*sorted({heavy} & set(sys.modules)))")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "\n", "")
+
+
+def test_every_package_of_an_extra_is_known_by_its_module() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    modules = {
+        re.split(r"[<>=;\[ ]", requirement)[0].replace("-", "_")
+        for name in ("serve", "train")
+        for requirement in extras[name]
+    }
+    assert modules | {"httpx"} == set(_EXTRA_OF)
+    for module, extra in _EXTRA_OF.items():
+        assert any(requirement.replace("-", "_").startswith(module) for requirement in extras[extra]), module
+
+
+WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from linnet.cli import main; main()"
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"),
+    [
+        ("torch", "train", ("train", "recipes/demo.toml")),
+        ("safetensors", "train", ("train", "recipes/demo.toml")),
+        ("onnx", "train", ("export", "runs/x")),
+        ("fastapi", "serve", ("serve",)),
+        ("pydantic_settings", "serve", ("serve",)),
+        ("uvicorn", "serve", ("serve",)),
+        ("httptools", "serve", ("serve", "--port", "0")),
+        ("onnxruntime", "serve", ("predict", "examples", "--bundle", "{bundle}")),
+        ("httpx", "dev", ("predict", "examples", "--url", "http://127.0.0.1:9")),
+    ],
+)
+def test_a_missing_extra_is_one_sentence(bundle_dir: Path, module: str, extra: str, arguments: tuple[str, ...]) -> None:
+    answer = python(WITHOUT, module, *(argument.format(bundle=bundle_dir) for argument in arguments))
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr.splitlines()[-1] == (
+        f"linnet: `linnet {arguments[0]}` needs {module}, which is not installed here: install the {extra!r} "
+        f"requirements (`make install`, or `pip install -e '.[{extra}]'`)."
+    )
+    assert "Traceback" not in answer.stderr
