@@ -79,10 +79,12 @@ class Learner:
         train_mode(self.network)
         size = min(self._phase.batch_size, len(self.labels))
         steps = len(self.labels) // size
+        optim = self._phase.optim
+        schedule_steps = (optim.schedule_epochs or self._phase.epochs) * steps
         order = torch.randperm(len(self.labels), generator=generator)
         total_loss, correct, rate, started = 0.0, 0, 0.0, time.perf_counter()
         for step in range(steps):
-            rate = set_rate(self.optimizer, self._phase.optim, (epoch - 1) * steps + step, self._phase.epochs * steps)
+            rate = set_rate(self.optimizer, optim, (epoch - 1) * steps + step, schedule_steps)
             loss, hits = self._step(order[step * size : (step + 1) * size], generator)
             if not np.isfinite(loss):
                 raise NonFiniteLoss(self._phase.name, epoch, f"step {step + 1}")

@@ -67,6 +67,9 @@ class Optim(Table):
     weight_decay: float = Field(default=0.01, ge=0.0, description="not applied to norms and biases")
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="SGD only, Nesterov")
     schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule_epochs: int = Field(
+        default=0, ge=0, description="length of the schedule in epochs, where it is not that of the phase; 0 is that"
+    )
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the phase with a linearly rising rate")
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     ema_decay: float = Field(
