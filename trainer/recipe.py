@@ -119,6 +119,12 @@ class Phase(Table):
         return value
 
     @model_validator(mode="after")
+    def _ends_within_its_schedule(self) -> Phase:
+        if 0 < self.optim.schedule_epochs < self.epochs:
+            raise ValueError(f"optim.schedule_epochs must be 0 or at least the phase's {self.epochs} epochs")
+        return self
+
+    @model_validator(mode="after")
     def _augments_only_images(self) -> Phase:
         if self.unfreeze == "head" and self.augment != Augment():
             raise ValueError("a head phase trains on features computed once, so it cannot augment images")

@@ -125,3 +125,18 @@ def test_scores_count_every_image_once() -> None:
 def test_splits_of_one_image_can_be_scored() -> None:
     one = Split(tiny_split(1).images, tiny_split(1).labels)
     assert evaluate(settled_network(), one.images, one.labels).n == 1
+
+
+def test_a_schedule_may_outlast_its_phase() -> None:
+    """Two epochs of a schedule of six are the first two of a phase of six."""
+
+    def trained(epochs: int, schedule_epochs: int) -> tuple[list[float], dict[str, torch.Tensor]]:
+        phase = tiny_phase(epochs=epochs, schedule_epochs=schedule_epochs)
+        learner = Learner(tiny_network(), phase, tiny_split(24), tiny_split(6))
+        rates = [learner.train_epoch(e, torch.Generator().manual_seed(e), quiet()).lr for e in (1, 2)]
+        return rates, learner.network.state_dict()
+
+    rates, weights = trained(2, 6)
+    assert rates == trained(6, 0)[0]
+    assert rates[-1] > 2 * trained(2, 0)[0][-1]
+    assert all(torch.equal(a, b) for a, b in zip(weights.values(), trained(6, 0)[1].values(), strict=True))

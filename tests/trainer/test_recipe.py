@@ -96,6 +96,10 @@ def test_normalisation_is_what_imagenet_weights_expect_unless_told(tmp_path: Pat
         (TEXT.replace('"12 blocks"', '"12 stages"'), "phase.1.unfreeze: must be 'head', 'all', a number of layers,"),
         (TEXT.replace('"12 blocks"', '"0 blocks"'), "phase.1.unfreeze: must be 'head', 'all', a number of layers,"),
         (TEXT.replace('"12 blocks"', "0"), "phase.1.unfreeze: must be at least 1 layer, or 'head'."),
+        (
+            TEXT.replace("lr = 1e-3", "lr = 1e-3\nschedule_epochs = 7"),
+            "phase.1: optim.schedule_epochs must be 0 or at least the phase's 8 epochs.",
+        ),
         (TEXT.replace("lr = 1e-3", "lr = nan"), "phase.1.optim.lr: Input should be a finite number"),
         (TEXT.replace("lr = 1e-3", "lr = -1.0"), "phase.1.optim.lr: Input should be greater than 0."),
         (TEXT.replace('name = "pets"', 'name = "../pets"'), "name: String should match pattern"),
