@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.trainer.trees import recipe_text, write_photos
-from trainer.recipe import Recipe, load_recipe
+from trainer.recipe import Recipe
+from trainer.recipe_file import load_recipe
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,6 +98,28 @@ class WeightsMismatch(LinnetError):
         super().__init__(
             f"{path} does not hold weights of {backbone} ({reason}): choose the matching file or backbone."
         )
+
+
+class UnknownBackbone(UsageError):
+    """No backbone has that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        nearest = difflib.get_close_matches(name, known, n=3) or known[:20]
+        super().__init__(f"There is no backbone {name!r}: choose one such as {', '.join(nearest)}, or a timm/NAME.")
+
+
+class NoPublishedWeights(UsageError):
+    """A network from scratch was asked for ImageNet weights."""
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__(f"There are no ImageNet weights of {backbone}: set network.weights to 'none' or to a file.")
+
+
+class TimmMissing(UsageError):
+    """A backbone of timm was named and timm is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("Backbones named timm/NAME need timm, which is not installed: `pip install -e '.[timm]'`.")
 
 
 class RunExists(UsageError):

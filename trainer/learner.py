@@ -6,6 +6,7 @@ backbone computes once.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,16 +121,24 @@ class Learner:
 def _image_inputs(network: Classifier, phase: Phase, train: Split, val: Split) -> Inputs:
     """Train on images; what is frozen from the input on runs with its BatchNorms folded and without gradients."""
     frozen = frozen_block_count(network)
-    prefix = fuse(nn.Sequential(*network.blocks[:frozen]).eval())
+    prefix = folded(network.blocks[:frozen])
     rest = network.blocks[frozen:]
 
     def forward(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         with torch.no_grad():
             hidden = prefix(network.normalise(augment(images, phase.augment, generator)))
-        logits: torch.Tensor = network.head(network.pool(rest(hidden)))
+        logits: torch.Tensor = network.head(network.neck(rest(hidden)))
         return logits
 
     return Inputs(train.images, forward, lambda candidate: evaluate(candidate, val.images, val.labels))
+
+
+def folded(blocks: nn.Sequential) -> nn.Module:
+    """Return a copy of frozen blocks for evaluation, with BatchNorm folded into convolutions where torch.fx can."""
+    try:
+        return fuse(copy.deepcopy(blocks).eval())
+    except (torch.fx.proxy.TraceError, TypeError, RuntimeError):  # its control flow depends on values
+        return copy.deepcopy(blocks).eval()
 
 
 def _feature_inputs(network: Classifier, train: Split, val: Split) -> Inputs:

@@ -1,44 +1,23 @@
-"""The network: normalisation, a backbone as a sequence of blocks, and a linear head.
+"""The network: normalisation, a backbone, and a head; and which part of it may train.
 
-A backbone is a row of `BACKBONES`. Its blocks form one `nn.Sequential`, so that a phase can freeze from the input up to
-any block, and layers are its leaf modules in order.
+The blocks of a backbone form one `nn.Sequential`, so that a phase can freeze from the input up to any block; layers are
+the leaf modules in order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from linnet.preprocess import PreprocessSpec
-from trainer.errors import CannotDownload, WeightsMismatch, WeightsNotFound
-from trainer.recipe import BackboneName, Network
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """How to build one architecture and take its head off."""
-
-    build: Callable[[], nn.Module]  # the whole published network, random weights
-    imagenet: Callable[[], nn.Module]  # the same with the published weights, downloaded
-    blocks: Callable[[nn.Module], Sequence[nn.Module]]
-    embedding_size: int  # D
-
-
-BACKBONES: dict[BackboneName, Backbone] = {
-    "mobilenet_v2": Backbone(
-        build=mobilenet_v2,
-        imagenet=lambda: mobilenet_v2(weights=MobileNet_V2_Weights.IMAGENET1K_V2),
-        blocks=lambda model: list(model.features.children()),  # type: ignore[union-attr]
-        embedding_size=1280,
-    ),
-}
+from trainer.architectures import TIMM_PREFIX
+from trainer.backbones import BACKBONES, Backbone, Parts
+from trainer.errors import CannotDownload, NoPublishedWeights, UnknownBackbone, WeightsMismatch, WeightsNotFound
+from trainer.recipe import Network
 
 
 class Classifier(nn.Module):
@@ -47,25 +26,23 @@ class Classifier(nn.Module):
     scale: torch.Tensor  # [3]
     offset: torch.Tensor  # [3]
 
-    def __init__(self, blocks: Sequence[nn.Module], head: nn.Sequential, spec: PreprocessSpec) -> None:
+    def __init__(self, parts: Parts, head: nn.Sequential, spec: PreprocessSpec) -> None:
         super().__init__()
         mean, std = torch.tensor(spec.mean), torch.tensor(spec.std)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
         self.register_buffer("offset", -mean / std, persistent=False)
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(*parts.blocks)
+        self.neck = parts.neck
         self.head = head
 
     def normalise(self, images: torch.Tensor) -> torch.Tensor:
         """Turn [N, H, W, 3] in 0..255 into what the backbone was trained on, [N, 3, H, W] in channels_last memory."""
         return (images.float() * self.scale + self.offset).permute(0, 3, 1, 2)
 
-    def pool(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Average the last block's maps [N, D, h, w] into the embedding [N, D]."""
-        return hidden.mean((2, 3))
-
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """Return the embedding [N, D] of images [N, H, W, 3]."""
-        return self.pool(self.blocks(self.normalise(images)))
+        embedding: torch.Tensor = self.neck(self.blocks(self.normalise(images)))
+        return embedding
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits [N, K] of images [N, H, W, 3]."""
@@ -78,33 +55,61 @@ def build_classifier(
 ) -> Classifier:
     """Build the network of a recipe; `pretrained=False` leaves random weights for a state dict to replace.
 
-    Raises `WeightsNotFound`, `WeightsMismatch` or `CannotDownload`.
+    A weights file holds the published network, or an earlier run, of which the backbone is taken.
+
+    Raises `UnknownBackbone`, `WeightsNotFound`, `WeightsMismatch`, `NoPublishedWeights` or `CannotDownload`.
     """
-    backbone = BACKBONES[network.backbone]
-    model = _pretrained(backbone, network) if pretrained else backbone.build()
-    head = nn.Sequential(nn.Dropout(network.dropout), nn.Linear(backbone.embedding_size, class_count))
-    return Classifier(backbone.blocks(model), head, spec).to(memory_format=torch.channels_last)
+    backbone = backbone_named(network.backbone)
+    source = network.weights if pretrained else "none"
+    model = _downloaded(backbone, network.backbone) if source == "imagenet" else backbone.build()
+    weights = None if source in ("none", "imagenet") else _read(Path(source), network.backbone)
+    of_a_run = weights is not None and any(name.startswith("blocks.") for name in weights)
+    if weights is not None and not of_a_run:
+        _load(model, weights, source, network.backbone)
+    parts = backbone.take_apart(model)
+    head = nn.Sequential(nn.Dropout(network.dropout), nn.Linear(parts.embedding_size, class_count))
+    classifier = Classifier(parts, head, spec)
+    if weights is not None and of_a_run:
+        own_head = {name: tensor for name, tensor in classifier.state_dict().items() if name.startswith("head.")}
+        backbone_alone = {name: tensor for name, tensor in weights.items() if not name.startswith("head.")}
+        _load(classifier, {**backbone_alone, **own_head}, source, network.backbone)
+    return classifier.to(memory_format=torch.channels_last)
 
 
-def _pretrained(backbone: Backbone, network: Network) -> nn.Module:
-    if network.weights == "none":
-        return backbone.build()
-    if network.weights == "imagenet":
-        try:
-            return backbone.imagenet()
-        except OSError as error:
-            raise CannotDownload(
-                f"The ImageNet weights of {network.backbone}", Path(torch.hub.get_dir()), str(error)
-            ) from error
-    path = Path(network.weights)
+def backbone_named(name: str) -> Backbone:
+    """Return a backbone of the table or of timm. Raises `UnknownBackbone` or `TimmMissing`."""
+    if name.startswith(TIMM_PREFIX):
+        from trainer.timm_backbones import timm_backbone
+
+        return timm_backbone(name)
+    if name not in BACKBONES:
+        raise UnknownBackbone(name, list(BACKBONES))
+    return BACKBONES[name]
+
+
+def _downloaded(backbone: Backbone, name: str) -> nn.Module:
+    if backbone.imagenet is None:
+        raise NoPublishedWeights(name)
+    try:
+        return backbone.imagenet()
+    except OSError as error:
+        raise CannotDownload(f"The ImageNet weights of {name}", Path(torch.hub.get_dir()), str(error)) from error
+
+
+def _read(path: Path, backbone: str) -> dict[str, torch.Tensor]:
     if not path.is_file():
         raise WeightsNotFound(path)
-    model = backbone.build()
     try:
-        model.load_state_dict(load_file(path), strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsMismatch(path, network.backbone, str(error).splitlines()[0]) from error
-    return model
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsMismatch(path, backbone, str(error).splitlines()[0]) from error
+
+
+def _load(model: nn.Module, weights: dict[str, torch.Tensor], source: str, backbone: str) -> None:
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise WeightsMismatch(Path(source), backbone, str(error).splitlines()[0]) from error
 
 
 def frozen_block_count(network: Classifier) -> int:
@@ -124,6 +129,7 @@ def set_trainable(network: Classifier, unfreeze: str | int) -> None:
     """
     network.requires_grad_(False)
     network.head.requires_grad_(True)
+    network.neck.requires_grad_(unfreeze != "head")
     if unfreeze == "all":
         network.blocks.requires_grad_(True)
     elif isinstance(unfreeze, int):
@@ -137,7 +143,7 @@ def set_trainable(network: Classifier, unfreeze: str | int) -> None:
 def train_mode(network: Classifier) -> None:
     """Put what trains into training mode; a frozen BatchNorm keeps its statistics (evaluation mode)."""
     network.train()
-    for layer in _layers(network.blocks):
+    for layer in (*_layers(network.blocks), *_layers(network.neck)):
         parameters = list(layer.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             layer.eval()

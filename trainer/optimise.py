@@ -15,8 +15,9 @@ from trainer.recipe import Optim
 def build_optimizer(network: Classifier, settings: Optim) -> torch.optim.Optimizer:
     """Build the optimizer over what trains; norms and biases are not decayed; each group keeps its `peak_lr`."""
     groups = []
-    for part, scale in ((network.blocks, settings.backbone_lr_scale), (network.head, 1.0)):
-        trainable = [parameter for parameter in part.parameters() if parameter.requires_grad]
+    backbone = [*network.blocks.parameters(), *network.neck.parameters()]
+    for part, scale in ((backbone, settings.backbone_lr_scale), (list(network.head.parameters()), 1.0)):
+        trainable = [parameter for parameter in part if parameter.requires_grad]
         for decays in (True, False):
             parameters = [parameter for parameter in trainable if (parameter.ndim > 1) == decays]
             if parameters:

@@ -1,28 +1,16 @@
-"""The recipe: everything that decides a run, read from TOML into frozen models that reject unknown keys.
+"""The recipe: everything that decides a run, as frozen models that reject unknown keys.
 
-`[optim]` and `[augment]` at the top are what every phase starts from; a `[[phase]]` may override any of their keys. The
-resolved recipe, with nothing left implicit, is written into the run and can be fed back.
+The resolved recipe, with nothing left implicit, is written into the run and can be fed back. Must not import torch.
 """
 
 from __future__ import annotations
 
-import difflib
-import tomllib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from linnet.errors import PathNotFound
 from linnet.preprocess import PreprocessSpec
-from trainer.errors import InvalidRecipe
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-SHARED_TABLES = ("optim", "augment")
-NO_PHASE = "reaches no phase: a head phase trains on features computed once"
 
 
 class Table(BaseModel):
@@ -44,14 +32,14 @@ class Data(Table):
     licence: str = Field(default="", description="licence of the data, copied into the bundle")
 
 
-BackboneName = Literal["mobilenet_v2"]
-
-
 class Network(Table):
     """The backbone, what it starts from, and the head on top."""
 
-    backbone: BackboneName = "mobilenet_v2"
-    weights: str = Field(default="imagenet", description="'imagenet', 'none', or the path of a safetensors file")
+    backbone: str = Field(default="mobilenet_v2", description="a name of trainer/architectures.py, or timm/NAME")
+    weights: str = Field(
+        default="imagenet",
+        description="'imagenet', 'none', or a safetensors file: of the published network, or of an earlier run",
+    )
     weights_licence: str = Field(default="", description="licence of the weights, copied into the bundle")
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
 
@@ -147,121 +135,3 @@ class Recipe(Table):
         if len(set(names)) != len(names):
             raise ValueError("two phases have the same name")
         return self
-
-
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a TOML recipe and apply `overrides` of the form `table.key=value` (a TOML value, or a bare string).
-
-    A phase is named by its name or position: `phase.finetune.epochs=3`. `optim.lr=3e-4` sets every phase.
-    Raises `PathNotFound` or `InvalidRecipe`.
-    """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise PathNotFound(path, "recipe") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InvalidRecipe(path, f"it is not TOML ({error})") from error
-    raw = _resolve(raw, path)
-    for override in overrides:
-        _apply(raw, override, path)
-    try:
-        return Recipe.model_validate(raw)
-    except ValidationError as error:
-        raise InvalidRecipe(path, _in_words(error)) from error
-
-
-def _resolve(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Fill what every phase inherits and the normalisation that ImageNet weights expect."""
-    shared = {name: raw.pop(name) for name in SHARED_TABLES if name in raw}
-    for name, table in shared.items():
-        if not isinstance(table, dict):
-            raise InvalidRecipe(path, f"{name!r} must be a table")
-        phases = _phases_sharing(name, raw)
-        if not phases and _phases(raw):
-            raise InvalidRecipe(path, f"[{name}] {NO_PHASE}")
-        for phase in phases:
-            own = phase.get(name, {})
-            phase[name] = {**table, **own} if isinstance(own, dict) else own
-    preprocess = raw.get("preprocess")
-    if isinstance(preprocess, dict):
-        preprocess.setdefault("mean", IMAGENET_MEAN)
-        preprocess.setdefault("std", IMAGENET_STD)
-    return raw
-
-
-def _phases(raw: dict[str, Any]) -> list[dict[str, Any]]:
-    phases = raw.get("phase")
-    return [phase for phase in phases if isinstance(phase, dict)] if isinstance(phases, list) else []
-
-
-def _phases_sharing(name: str, raw: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the phases that a shared table reaches: augmentation passes over head phases."""
-    return [phase for phase in _phases(raw) if name != "augment" or phase.get("unfreeze") != "head"]
-
-
-def _apply(raw: dict[str, Any], override: str, path: Path) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip():
-        raise InvalidRecipe(path, f"--set {override} is not of the form KEY=VALUE")
-    parts = key.strip().split(".")
-    targets = [raw]
-    if parts[0] in SHARED_TABLES:
-        targets = _phases_sharing(parts[0], raw)
-        if not targets and _phases(raw):
-            raise InvalidRecipe(path, f"--set {override} {NO_PHASE}")
-    for table in targets:
-        _set(table, parts, _value(text), override, path)
-
-
-def _set(table: Any, parts: Sequence[str], value: object, override: str, path: Path) -> None:
-    for part in parts[:-1]:
-        if isinstance(table, list):
-            named = [item for i, item in enumerate(table) if part in (str(i), item.get("name"))]
-            if not named:
-                raise InvalidRecipe(path, f"--set {override} names no phase {part!r}")
-            table = named[0]
-        else:
-            table = table.setdefault(part, {})
-        if not isinstance(table, dict | list):
-            raise InvalidRecipe(path, f"--set {override}: {part!r} is not a table")
-    if not isinstance(table, dict):
-        raise InvalidRecipe(path, f"--set {override} needs the name of a phase and a key")
-    table[parts[-1]] = value
-
-
-def _value(text: str) -> object:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _in_words(error: ValidationError) -> str:
-    """Say the first problem; for an unknown key, the known one that looks most like it."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        advice = f"did you mean {close[0]!r}?" if close else f"known here are {', '.join(known)}"
-        return f"the key {where!r} is unknown; {advice}"
-    if problem["type"] == "missing":
-        return f"the key {where!r} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {message}" if where else message
-
-
-def _known_keys(location: Sequence[str | int]) -> list[str]:
-    """List the keys that the table around `location` knows."""
-    tables: dict[str, type[BaseModel]] = {
-        "data": Data,
-        "preprocess": PreprocessSpec,
-        "network": Network,
-        "phase": Phase,
-        "optim": Optim,
-        "augment": Augment,
-    }
-    names = [part for part in location[:-1] if isinstance(part, str)]
-    if not names:
-        return [*Recipe.model_fields, *SHARED_TABLES]
-    return list(tables[names[-1]].model_fields)

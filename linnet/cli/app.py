@@ -90,7 +90,7 @@ def train(
 ) -> None:
     """Train a recipe; prints the run's folder."""
     from trainer.errors import Interrupted
-    from trainer.recipe import load_recipe
+    from trainer.recipe_file import load_recipe
     from trainer.train import train as carry_out
 
     resolved = load_recipe(recipe, overrides or [])

@@ -9,6 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from linnet.preprocess import PreprocessSpec
+from trainer.backbones import AveragePool, Parts
 from trainer.learner import Split
 from trainer.network import Classifier
 from trainer.progress import Reporter
@@ -24,7 +25,8 @@ def tiny_network(seed: int = 0, *, dropout: float = 0.0) -> Classifier:
         nn.Sequential(nn.Conv2d(width, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
         for width in (3, 8, 8)
     ]
-    return Classifier(blocks, nn.Sequential(nn.Dropout(dropout), nn.Linear(8, 3)), SPEC)
+    parts = Parts(blocks, AveragePool(), 8)
+    return Classifier(parts, nn.Sequential(nn.Dropout(dropout), nn.Linear(8, 3)), SPEC)
 
 
 def tiny_split(count: int, seed: int = 0) -> Split:

@@ -14,7 +14,7 @@ from torchvision.models import mobilenet_v2
 from tests.trainer.networks import SPEC, changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
 from trainer.errors import WeightsMismatch, WeightsNotFound
 from trainer.learner import Learner
-from trainer.network import BACKBONES, Classifier, build_classifier, frozen_block_count, set_trainable, train_mode
+from trainer.network import Classifier, build_classifier, frozen_block_count, set_trainable, train_mode
 from trainer.recipe import Network
 
 
@@ -129,8 +129,20 @@ def test_the_backbone_is_torchvisions(tmp_path: Path) -> None:
         expected = nn.functional.adaptive_avg_pool2d(published.features(network.normalise(images)), 1).flatten(1)
         embedding = network.embed(images)
         assert torch.allclose(embedding, expected, atol=1e-6)
-        assert embedding.shape == (3, BACKBONES["mobilenet_v2"].embedding_size)
+        assert embedding.shape == (3, 1280)
         assert network(images).shape == (3, 4)
+
+
+def test_an_earlier_run_gives_its_backbone_and_not_its_head(tmp_path: Path) -> None:
+    earlier = build(backbone_file(tmp_path / "published.safetensors"))
+    path = tmp_path / "run.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in earlier.state_dict().items()}, path)
+    torch.manual_seed(9)
+    later = build_classifier(Network(weights=str(path), dropout=0.0), 7, SPEC)
+    assert changed(copy_of(earlier.blocks), later.blocks) == set()
+    assert later.head[1].weight.shape == (7, 1280)
+    with pytest.raises(WeightsMismatch, match="does not hold weights of resnet18"):
+        build_classifier(Network(backbone="resnet18", weights=str(path)), 7, SPEC)
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from linnet.errors import PathNotFound
+from trainer.architectures import IMAGENET_MEAN, IMAGENET_STD
 from trainer.errors import InvalidRecipe
-from trainer.recipe import IMAGENET_MEAN, IMAGENET_STD, Augment, Recipe, load_recipe
+from trainer.recipe import Augment, Recipe
+from trainer.recipe_file import load_recipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,10 +71,22 @@ def test_phases_start_from_the_shared_tables(tmp_path: Path) -> None:
     assert head.augment == Augment(), "a head phase trains on features, which cannot be augmented"
 
 
+def test_the_input_is_what_the_backbone_was_made_for_unless_told(tmp_path: Path) -> None:
+    bare = TEXT.replace("[preprocess]\nsize_px = 64\n", "")
+    assert read(tmp_path, bare).preprocess.size_px == 224
+    inception = read(tmp_path, bare, "network.backbone=inception_v3").preprocess
+    assert (inception.size_px, inception.mean) == (299, (0.5, 0.5, 0.5))
+
+
 def test_normalisation_is_what_imagenet_weights_expect_unless_told(tmp_path: Path) -> None:
     assert (read(tmp_path).preprocess.mean, read(tmp_path).preprocess.std) == (IMAGENET_MEAN, IMAGENET_STD)
     told = read(tmp_path, TEXT, "preprocess.mean=[0.5, 0.5, 0.5]").preprocess
     assert (told.mean, told.std) == ((0.5, 0.5, 0.5), IMAGENET_STD)
+
+
+def test_an_unfrozen_head_phase_is_augmented_like_the_others(tmp_path: Path) -> None:
+    head, _ = read(tmp_path, TEXT, "phase.head.unfreeze=all").phase
+    assert head.augment == Augment(flip=True)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +102,7 @@ def test_normalisation_is_what_imagenet_weights_expect_unless_told(tmp_path: Pat
             "the key 'phase.1.augment.shfit' is unknown; did you mean 'shift'?.",
         ),
         (TEXT.replace("epochs = 8", "epoch = 8"), "the key 'phase.1.epochs' is missing."),
-        (TEXT.replace("size_px", "size"), "the key 'preprocess.size_px' is missing."),
+        (TEXT.replace("size_px", "sise_px"), "the key 'preprocess.sise_px' is unknown; did you mean 'size_px'?."),
         (TEXT.replace('path = "photos"', ""), "the key 'data.path' is missing."),
         (TEXT.split("[[phase]]", maxsplit=1)[0], "the key 'phase' is missing."),
         (f"phase = []\n{TEXT.split('[[phase]]', maxsplit=1)[0]}", "phase: Tuple should have at least 1 item"),

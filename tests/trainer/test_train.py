@@ -26,7 +26,8 @@ from trainer.errors import (
 )
 from trainer.evaluate import evaluate
 from trainer.images import decode, labels_of
-from trainer.recipe import Data, Recipe, load_recipe
+from trainer.recipe import Data, Recipe
+from trainer.recipe_file import load_recipe
 from trainer.run import RUN_FILE, WEIGHTS_FILE, load_network, read_run
 from trainer.train import train
 
