@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from linnet.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+# How files of these formats are named, for whoever looks for images in a folder; what decides is the content.
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 DEFAULT_MAX_PIXELS = 50_000_000
 
 # A reduced-scale JPEG decode keeps at least this many times the final side, so that the antialiased resize which

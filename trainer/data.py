@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from linnet.preprocess import IMAGE_SUFFIXES
 from trainer.cifar10 import unpack_cifar10
 from trainer.errors import ClassesDiffer, DataNotFound, EmptyClass, TooFewClasses, TooFewImages
 from trainer.recipe import Data
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 
 TRAIN_NAMES = ("train", "training")
 VALIDATION_NAMES = ("val", "valid", "validation")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from linnet.bundle import bundle_directories, read_manifest, verify_files
 from linnet.cpu import usable_cpus
 from linnet.errors import BundleNotFound, ImageError, LinnetError, PathNotFound
-from linnet.preprocess import load_image
+from linnet.preprocess import IMAGE_SUFFIXES, load_image
 from linnet.session import check_network, open_network
 from service.prediction import top
 from service.problems import PROBLEMS
@@ -18,7 +18,6 @@ from service.schemas import FailedPrediction, ItemError, PredictBody, Prediction
 if TYPE_CHECKING:
     import httpx
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 TIMEOUT_S = 60.0
 
 
