@@ -18,6 +18,7 @@ from linnet.bundle import bundle_directories, read_manifest
 from tests.service.running import ROOT, ServerProcess
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECORD = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 
 # What makes the readme's training small enough for a test; the commands themselves stay as they are.
 SMALL = [
@@ -52,10 +53,19 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_stated_accuracy_is_that_of_the_bundles() -> None:
-    for directory in bundle_directories(ROOT / "models"):
+    directories = bundle_directories(ROOT / "models")
+    assert directories
+    for directory in directories:
         metrics = read_manifest(directory).variants[0].metrics
         assert f"{metrics.accuracy:.2%}".replace("%", " %") in README
         assert f"{metrics.correct:,} of {metrics.n:,}" in README
+        assert f"{metrics.accuracy:.4f} ({metrics.correct:,} of {metrics.n:,})" in RECORD
+
+
+def test_every_recipe_is_in_the_record() -> None:
+    recipes = [path.name for path in (ROOT / "recipes").glob("*.toml")]
+    assert recipes
+    assert [name for name in recipes if f"]({name})" not in RECORD] == []
 
 
 @pytest.mark.e2e
