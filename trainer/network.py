@@ -20,6 +20,10 @@ from trainer.errors import CannotDownload, NoPublishedWeights, UnknownBackbone, 
 from trainer.recipe import Network
 
 
+# Tells the weights of a run from those of a published network.
+HEAD_WEIGHT = "head.1.weight"
+
+
 class Classifier(nn.Module):
     """uint8 or float images in 0..255 [N, H, W, 3] → logits [N, K]."""
 
@@ -63,7 +67,7 @@ def build_classifier(
     source = network.weights if pretrained else "none"
     model = _downloaded(backbone, network.backbone) if source == "imagenet" else backbone.build()
     weights = None if source in ("none", "imagenet") else _read(Path(source), network.backbone)
-    of_a_run = weights is not None and any(name.startswith("blocks.") for name in weights)
+    of_a_run = weights is not None and HEAD_WEIGHT in weights
     if weights is not None and not of_a_run:
         _load(model, weights, source, network.backbone)
     parts = backbone.take_apart(model)
