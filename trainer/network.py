@@ -19,7 +19,6 @@ from trainer.backbones import BACKBONES, Backbone, Parts
 from trainer.errors import CannotDownload, NoPublishedWeights, UnknownBackbone, WeightsMismatch, WeightsNotFound
 from trainer.recipe import Network
 
-
 # Tells the weights of a run from those of a published network.
 HEAD_WEIGHT = "head.1.weight"
 
