@@ -55,7 +55,7 @@ def write_onnx(network: Classifier, size_px: int, temperature: float, path: Path
 
 
 def _strip_traces(graph: onnx.GraphProto) -> None:
-    """Remove the exporter's notes: they hold stack traces with file names and are half of a small model's text."""
+    """Remove the exporter's notes: they hold stack traces with file names."""
     for item in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del item.metadata_props[:]
         item.doc_string = ""
