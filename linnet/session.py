@@ -26,7 +26,7 @@ Provider = Literal["auto", "cpu", "cuda"]
 PROVIDER_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # Largest difference of a probability on a stored input. fp32 differs between machines by the order of its sums alone
-#; reduced precisions also by the instructions used.
+# ; reduced precisions also by the instructions used.
 SELF_TEST_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2e-2}
 
 
