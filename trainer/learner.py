@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import nn
 from torch.fx.experimental.optimization import fuse
-from torch.nn import functional as F  # noqa: N812
 
 from trainer.augment import augment
 from trainer.errors import NonFiniteLoss
 from trainer.evaluate import Score, embed, evaluate, score_logits
+from trainer.mix import Targets, mix, mixes
 from trainer.network import Classifier, frozen_block_count, set_trainable, train_mode
 from trainer.optimise import Average, build_optimizer, set_rate
 from trainer.progress import Reporter
@@ -39,7 +39,7 @@ class Inputs:
     """What a phase trains on and how."""
 
     train: torch.Tensor  # [N, ...]
-    forward: Callable[[torch.Tensor, torch.Generator], torch.Tensor]  # a batch of `train` → logits
+    forward: Callable[[torch.Tensor, torch.Tensor, torch.Generator], tuple[torch.Tensor, Targets]]  # batch, labels
     validate: Callable[[Classifier], Score]
 
 
@@ -48,7 +48,7 @@ class Trained:
     """What an epoch of training came to."""
 
     train_loss: float  # mean of the steps, nats
-    train_accuracy: float  # on augmented images, while the weights moved
+    train_accuracy: float  # on augmented images, while the weights moved; a mixed image counts as its first class
     lr: float  # the highest, at the end
     images_per_s: float
 
@@ -100,12 +100,12 @@ class Learner:
     def _step(self, chosen: torch.Tensor, generator: torch.Generator) -> tuple[float, int]:
         """Learn from the chosen examples; return loss and hits. A loss that is not finite moves nothing."""
         device = next(self.network.parameters()).device
-        targets = self.labels[chosen].to(device)
+        labels = self.labels[chosen].to(device)
         batch = self._inputs.train[chosen.to(self._inputs.train.device)].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = self._inputs.forward(batch, generator)
+            logits, targets = self._inputs.forward(batch, labels, generator)
         optim = self._phase.optim
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=optim.label_smoothing)
+        loss = targets.loss(logits.float(), optim.label_smoothing)
         value = float(loss.detach())
         if np.isfinite(value):
             self.optimizer.zero_grad()
@@ -115,7 +115,7 @@ class Learner:
             self.optimizer.step()
             if self.average:
                 self.average.update(self.network)
-        return value, int((logits.detach().argmax(1) == targets).sum())
+        return value, int((logits.detach().argmax(1) == labels).sum())
 
 
 def _image_inputs(network: Classifier, phase: Phase, train: Split, val: Split) -> Inputs:
@@ -124,11 +124,14 @@ def _image_inputs(network: Classifier, phase: Phase, train: Split, val: Split) -
     prefix = folded(network.blocks[:frozen])
     rest = network.blocks[frozen:]
 
-    def forward(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def forward(images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, Targets]:
+        targets = Targets(labels)
         with torch.no_grad():
-            hidden = prefix(network.normalise(augment(images, phase.augment, generator)))
-        logits: torch.Tensor = network.head(network.neck(rest(hidden)))
-        return logits
+            images = augment(images, phase.augment, generator)
+            if mixes(phase.augment):
+                images, targets = mix(images, labels, phase.augment, generator)
+            hidden = prefix(network.normalise(images))
+        return network.head(network.neck(rest(hidden))), targets
 
     return Inputs(train.images, forward, lambda candidate: evaluate(candidate, val.images, val.labels))
 
@@ -145,9 +148,8 @@ def _feature_inputs(network: Classifier, train: Split, val: Split) -> Inputs:
     """Train the head on features that the frozen backbone computes once."""
     train_features, val_features = embed(network, train.images), embed(network, val.images)
 
-    def forward(features: torch.Tensor, _: torch.Generator) -> torch.Tensor:
-        logits: torch.Tensor = network.head(features)
-        return logits
+    def forward(features: torch.Tensor, labels: torch.Tensor, _: torch.Generator) -> tuple[torch.Tensor, Targets]:
+        return network.head(features), Targets(labels)
 
     def validate(candidate: Classifier) -> Score:
         with torch.no_grad():

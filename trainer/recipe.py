@@ -75,6 +75,9 @@ class Augment(Table):
     erase: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="side of a blanked square over the image's side; 0 is off"
     )
+    mixup: float = Field(default=0.0, ge=0.0, description="alpha of mixup; 0 is off")
+    cutmix: float = Field(default=0.0, ge=0.0, description="alpha of cutmix; 0 is off; with mixup each image draws one")
+    mix_share: float = Field(default=1.0, ge=0.0, le=1.0, description="share of the images that are mixed at all")
 
 
 class Phase(Table):

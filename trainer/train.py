@@ -17,6 +17,7 @@ from trainer.evaluate import evaluate
 from trainer.history import write_history
 from trainer.images import decode, labels_of
 from trainer.learner import Learner, Split
+from trainer.memory import keep_freed_blocks
 from trainer.network import Classifier, build_classifier
 from trainer.phase import Watch, run_phase
 from trainer.plots import plot_curves
@@ -36,6 +37,7 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False) -> RunRecord
     Raises `RunExists`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`, `WeightsNotFound`,
     `WeightsMismatch` or `NonFiniteLoss`.
     """
+    keep_freed_blocks()
     state = _previous_state(directory) if resume else None
     if not resume:
         _check_free(directory)
