@@ -1,10 +1,14 @@
-"""Random changes of training images as batched tensor work, on the device, drawn for each image of the batch."""
+"""Random changes of training images as batched tensor work, on the device, drawn for each image of the batch.
+
+Flips and shifts by whole pixels are an index into uint8; everything that resamples is one affine map, and everything
+that is affine in colour another, so that each is paid for once.
+"""
 
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F  # noqa: N812
 
+from trainer import colour, geometry, trivial
 from trainer.recipe import Augment
 
 
@@ -15,15 +19,18 @@ def augment(images: torch.Tensor, settings: Augment, generator: torch.Generator)
     """
     if settings.flip or settings.shift > 0:
         images = _flip_and_shift(images, settings, generator)
-    if settings.zoom < 1:
-        images = _zoom(images, settings.zoom, generator)
+    drawn = trivial.draw(len(images), generator) if settings.trivial_augment else None
+    images = _warp(images, settings, drawn, generator)
+    images = _recolour(images, settings, drawn, generator)
+    if drawn:
+        images = trivial.retouch(images, drawn)
     if settings.erase > 0:
         images = _erase(images, settings.erase, generator)
     return images
 
 
 def _flip_and_shift(images: torch.Tensor, settings: Augment, generator: torch.Generator) -> torch.Tensor:
-    """Mirror half of the images and move each by whole pixels; one gather of uint8, edges mirrored."""
+    """Mirror half of the images and move each by whole pixels; one gather of uint8."""
     count, height, width, _ = images.shape
     rows = torch.arange(height).expand(count, -1)
     columns = torch.arange(width).expand(count, -1)
@@ -31,10 +38,15 @@ def _flip_and_shift(images: torch.Tensor, settings: Augment, generator: torch.Ge
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, width - 1 - columns, columns)
     if settings.shift > 0:
-        rows = _mirror(rows + _offsets(count, round(settings.shift * height), generator), height)
-        columns = _mirror(columns + _offsets(count, round(settings.shift * width), generator), width)
+        rows = rows + _offsets(count, round(settings.shift * height), generator)
+        columns = columns + _offsets(count, round(settings.shift * width), generator)
     index = torch.arange(count, device=images.device)[:, None, None]
-    return images[index, rows.to(images.device)[:, :, None], columns.to(images.device)[:, None, :]]
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    moved = images[index, _mirror(rows, height)[:, :, None], _mirror(columns, width)[:, None, :]]
+    if settings.edges == "black":
+        inside = _is_inside(rows, height)[:, :, None] & _is_inside(columns, width)[:, None, :]
+        moved = torch.where(inside[..., None], moved, torch.zeros_like(moved))
+    return moved
 
 
 def _offsets(count: int, largest: int, generator: torch.Generator) -> torch.Tensor:
@@ -47,17 +59,62 @@ def _mirror(index: torch.Tensor, size: int) -> torch.Tensor:
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
-def _zoom(images: torch.Tensor, smallest_area: float, generator: torch.Generator) -> torch.Tensor:
-    """Cut a random square of `smallest_area`..1 of the area out of each image and scale it back, bilinear."""
+def _is_inside(index: torch.Tensor, size: int) -> torch.Tensor:
+    return (index >= 0) & (index < size)
+
+
+def _warp(
+    images: torch.Tensor, settings: Augment, drawn: trivial.Draw | None, generator: torch.Generator
+) -> torch.Tensor:
+    """Resample once for all that asks for it: crop, scale, rotation and the geometry of TrivialAugment."""
     count, height, width, _ = images.shape
-    side = (smallest_area + (1 - smallest_area) * torch.rand(count, generator=generator)).sqrt()
-    centre = (torch.rand(count, 2, generator=generator) * 2 - 1) * (1 - side)[:, None]
-    transform = torch.zeros(count, 2, 3)
-    transform[:, 0, 0] = transform[:, 1, 1] = side
-    transform[:, :, 2] = centre
-    grid = F.affine_grid(transform.to(images.device), [count, 3, height, width], align_corners=False)
-    pixels = images.permute(0, 3, 1, 2).float()
-    return F.grid_sample(pixels, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+    maps: list[torch.Tensor] = []
+    if settings.zoom < 1:
+        maps.append(geometry.crops(settings.zoom, count, generator))
+    if settings.scale > 0:
+        maps.append(geometry.scalings(1 + settings.scale * _around_zero(count, generator)))
+    if settings.rotate > 0:
+        maps.append(geometry.rotations(settings.rotate * _around_zero(count, generator), height / width))
+    if drawn:
+        maps.append(drawn.maps(height / width))
+    if not maps:
+        return images
+    # A crop stays inside, where "border" spares it the arithmetic of reflection.
+    padding = geometry.PADDING[settings.edges] if drawn or settings.scale > 0 or settings.rotate > 0 else "border"
+    return geometry.warp(images, _product(maps), padding)
+
+
+def _recolour(
+    images: torch.Tensor, settings: Augment, drawn: trivial.Draw | None, generator: torch.Generator
+) -> torch.Tensor:
+    """Change colours once for all that asks for it, in the order brightness, contrast, saturation, hue."""
+    jittered = settings.brightness or settings.contrast or settings.saturation or settings.hue
+    if not (jittered or drawn):
+        return images
+
+    def factor(name: str, largest: float) -> torch.Tensor:
+        factors = 1 + largest * _around_zero(len(images), generator) if largest else torch.ones(len(images))
+        return (factors * drawn.factor(name) if drawn else factors).to(images.device)
+
+    maps = colour.brightnesses(factor("brightness", settings.brightness))
+    contrast = factor("contrast", settings.contrast)
+    maps = colour.contrasts(contrast, colour.mean_grey(images, maps)) @ maps
+    maps = colour.saturations(factor("saturation", settings.saturation)) @ maps
+    if settings.hue:
+        maps = colour.hues((settings.hue * _around_zero(len(images), generator)).to(images.device)) @ maps
+    return colour.recolour(images, maps)
+
+
+def _around_zero(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Draw from -1..1, float32 [count]."""
+    return torch.rand(count, generator=generator) * 2 - 1
+
+
+def _product(maps: list[torch.Tensor]) -> torch.Tensor:
+    product = maps[0]
+    for other in maps[1:]:
+        product = product @ other
+    return product
 
 
 def _erase(images: torch.Tensor, side: float, generator: torch.Generator) -> torch.Tensor:

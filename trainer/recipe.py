@@ -70,8 +70,22 @@ class Augment(Table):
     """Random changes of the training images, drawn for each image anew."""
 
     flip: bool = Field(default=False, description="mirror half of the images")
-    shift: float = Field(default=0.0, ge=0.0, le=0.5, description="largest shift over the side, edges mirrored")
+    shift: float = Field(default=0.0, ge=0.0, le=0.5, description="largest shift over the side, by whole pixels")
     zoom: float = Field(default=1.0, gt=0.0, le=1.0, description="smallest share of the area that a random crop keeps")
+    scale: float = Field(default=0.0, ge=0.0, le=0.5, description="0.2 magnifies by 0.8 to 1.2")
+    rotate: float = Field(default=0.0, ge=0.0, le=180.0, description="largest rotation either way, degrees")
+    edges: Literal["mirror", "black"] = Field(
+        default="mirror", description="what lies beyond the edges; 'black' with shift is a padded random crop"
+    )
+    brightness: float = Field(default=0.0, ge=0.0, le=1.0, description="0.2 multiplies by 0.8 to 1.2")
+    contrast: float = Field(default=0.0, ge=0.0, le=1.0, description="the same for the distance from the mean grey")
+    saturation: float = Field(
+        default=0.0, ge=0.0, le=1.0, description="the same for the distance from the pixel's grey"
+    )
+    hue: float = Field(default=0.0, ge=0.0, le=0.5, description="largest turn of the colour circle either way")
+    trivial_augment: bool = Field(
+        default=False, description="one of fourteen changes at random strength (Müller & Hutter 2021)"
+    )
     erase: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="side of a blanked square over the image's side; 0 is off"
     )
