@@ -1,7 +1,7 @@
 """Changes of shape that resample: each is an affine map per image, and their product is read off the pixels once.
 
 A map takes a place in the new image to the place in the old one that it is read from, float32 [N, 3, 3], in the units
-of `grid_sample`: -1..1 from edge to edge, x first. `a @ b` reads through `b` first.
+of `grid_sample`: -1..1 from edge to edge, x first. `a @ b` changes an image by `a`, then by `b`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ the leaf modules in order.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,8 +22,9 @@ from trainer.backbones import BACKBONES, Backbone, Parts
 from trainer.errors import CannotDownload, NoPublishedWeights, UnknownBackbone, WeightsMismatch, WeightsNotFound
 from trainer.recipe import Network
 
-# Tells the weights of a run from those of a published network.
-HEAD_WEIGHT = "head.1.weight"
+# Tell the weights of a run from those of a published network, which may have a part of one of these names.
+PARTS = ("blocks.", "neck.", "head.")
+HEAD_WEIGHT = re.compile(r"head\.\d+\.weight")
 
 
 class Classifier(nn.Module):
@@ -66,17 +70,25 @@ def build_classifier(
     source = network.weights if pretrained else "none"
     model = _downloaded(backbone, network.backbone) if source == "imagenet" else backbone.build()
     weights = None if source in ("none", "imagenet") else _read(Path(source), network.backbone)
-    of_a_run = weights is not None and HEAD_WEIGHT in weights
+    of_a_run = weights is not None and _are_of_a_run(weights)
     if weights is not None and not of_a_run:
         _load(model, weights, source, network.backbone)
     parts = backbone.take_apart(model)
-    head = nn.Sequential(nn.Dropout(network.dropout), nn.Linear(parts.embedding_size, class_count))
-    classifier = Classifier(parts, head, spec)
+    classifier = Classifier(parts, build_head(network, parts.embedding_size, class_count), spec)
     if weights is not None and of_a_run:
         own_head = {name: tensor for name, tensor in classifier.state_dict().items() if name.startswith("head.")}
         backbone_alone = {name: tensor for name, tensor in weights.items() if not name.startswith("head.")}
         _load(classifier, {**backbone_alone, **own_head}, source, network.backbone)
     return classifier.to(memory_format=torch.channels_last)
+
+
+def build_head(network: Network, embedding_size: int, class_count: int) -> nn.Sequential:
+    """Build what turns embeddings [N, D] into logits [N, K]: dense layers, if the recipe has any, and the last one."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise((embedding_size, *network.hidden)):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    last = nn.Linear((embedding_size, *network.hidden)[-1], class_count)
+    return nn.Sequential(*layers, nn.Dropout(network.dropout), last)
 
 
 def backbone_named(name: str) -> Backbone:
@@ -106,6 +118,11 @@ def _read(path: Path, backbone: str) -> dict[str, torch.Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise WeightsMismatch(path, backbone, str(error).splitlines()[0]) from error
+
+
+def _are_of_a_run(names: Iterable[str]) -> bool:
+    known = list(names)
+    return all(name.startswith(PARTS) for name in known) and any(HEAD_WEIGHT.fullmatch(name) for name in known)
 
 
 def _load(model: nn.Module, weights: dict[str, torch.Tensor], source: str, backbone: str) -> None:

@@ -15,8 +15,7 @@ from trainer.recipe import Optim
 def build_optimizer(network: Classifier, settings: Optim) -> torch.optim.Optimizer:
     """Build the optimizer over what trains; norms and biases are not decayed; each group keeps its `peak_lr`."""
     groups = []
-    backbone = [*network.blocks.parameters(), *network.neck.parameters()]
-    for part, scale in ((backbone, settings.backbone_lr_scale), (list(network.head.parameters()), 1.0)):
+    for part, scale in _parts(network, settings):
         trainable = [parameter for parameter in part if parameter.requires_grad]
         for decays in (True, False):
             parameters = [parameter for parameter in trainable if (parameter.ndim > 1) == decays]
@@ -26,7 +25,24 @@ def build_optimizer(network: Classifier, settings: Optim) -> torch.optim.Optimiz
                 groups.append({"params": parameters, "lr": peak_lr, "peak_lr": peak_lr, "weight_decay": decay})
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, fused=True)
+    if settings.name == "adam":
+        return torch.optim.Adam(groups, fused=True)
     return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0, fused=True)
+
+
+def _parts(network: Classifier, settings: Optim) -> list[tuple[list[nn.Parameter], float]]:
+    """Return parts of the network with their learning rates over that of the head.
+
+    Layer decay is that of BEiT (Bao et al. 2021) and timm: a factor for each block from the head on; what stands
+    between the last block and the head counts with the head.
+    """
+    scale, decay = settings.backbone_lr_scale, settings.layer_decay
+    head = (list(network.head.parameters()), 1.0)
+    if decay == 1:
+        return [([*network.blocks.parameters(), *network.neck.parameters()], scale), head]
+    depth = len(network.blocks)
+    blocks = [(list(block.parameters()), scale * decay ** (depth - i)) for i, block in enumerate(network.blocks)]
+    return [*blocks, (list(network.neck.parameters()), scale), head]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, settings: Optim, step: int, steps: int) -> float:

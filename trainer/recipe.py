@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from linnet.preprocess import PreprocessSpec
 
@@ -41,16 +41,24 @@ class Network(Table):
         description="'imagenet', 'none', or a safetensors file: of the published network, or of an earlier run",
     )
     weights_licence: str = Field(default="", description="licence of the weights, copied into the bundle")
-    dropout: float = Field(default=0.2, ge=0.0, lt=1.0)
+    hidden: tuple[PositiveInt, ...] = Field(
+        default=(), description="widths of dense layers with ReLU before the last; none replaces the last layer alone"
+    )
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0, description="share of the last layer's inputs that is dropped")
 
 
 class Optim(Table):
     """Optimizer and schedule of a phase."""
 
-    name: Literal["adamw", "sgd"] = "adamw"
+    name: Literal["adamw", "adam", "sgd"] = Field(
+        default="adamw", description="AdamW decays weights apart from the gradient, Adam and SGD through it"
+    )
     lr: float = Field(default=1e-3, gt=0.0, description="peak learning rate")
     backbone_lr_scale: float = Field(
         default=1.0, gt=0.0, description="learning rate of the backbone over that of the head"
+    )
+    layer_decay: float = Field(
+        default=1.0, gt=0.0, le=1.0, description="factor of the learning rate from each block to the one before it"
     )
     weight_decay: float = Field(default=0.01, ge=0.0, description="not applied to norms and biases")
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="SGD only, Nesterov")

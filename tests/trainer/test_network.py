@@ -145,6 +145,53 @@ def test_an_earlier_run_gives_its_backbone_and_not_its_head(tmp_path: Path) -> N
         build_classifier(Network(backbone="resnet18", weights=str(path)), 7, SPEC)
 
 
+@pytest.mark.parametrize(
+    ("hidden", "layers"),
+    [
+        ((), ["Dropout(p=0.4, inplace=False)", "Linear(in_features=1280, out_features=3, bias=True)"]),
+        (
+            (16, 8),
+            [
+                "Linear(in_features=1280, out_features=16, bias=True)",
+                "ReLU()",
+                "Linear(in_features=16, out_features=8, bias=True)",
+                "ReLU()",
+                "Dropout(p=0.4, inplace=False)",
+                "Linear(in_features=8, out_features=3, bias=True)",
+            ],
+        ),
+    ],
+)
+def test_a_head_has_the_layers_of_its_recipe(hidden: tuple[int, ...], layers: list[str]) -> None:
+    network = build_classifier(Network(weights="none", hidden=hidden, dropout=0.4), 3, SPEC).eval()
+    assert [str(layer) for layer in network.head] == layers
+    assert network(tiny_split(2).images).shape == (2, 3)
+    set_trainable(network, "head")
+    assert trainable(network) == {f"head.{name}" for name, _ in network.head.named_parameters()}
+
+
+@pytest.mark.parametrize(("earlier", "later"), [((16,), ()), ((), (16,)), ((16,), (16,))])
+def test_a_run_with_another_head_gives_its_backbone_too(
+    tmp_path: Path, earlier: tuple[int, ...], later: tuple[int, ...]
+) -> None:
+    torch.manual_seed(5)
+    first = build_classifier(Network(backbone="cnn_2", weights="none", hidden=earlier), 4, SPEC)
+    path = tmp_path / "run.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in first.state_dict().items()}, path)
+    second = build_classifier(Network(backbone="cnn_2", weights=str(path), hidden=later), 4, SPEC)
+    assert changed(copy_of(first.blocks), second.blocks) == set()
+    assert changed(copy_of(first.neck), second.neck) == set()
+    assert not torch.equal(next(first.head.parameters()), next(second.head.parameters()))
+
+
+def test_a_published_network_with_a_head_of_that_name_is_no_run(tmp_path: Path) -> None:
+    """torchvision and timm have such names; what a run holds besides its head tells them apart."""
+    path = tmp_path / "weights.safetensors"
+    save_file({"head.1.weight": torch.zeros(2, 2), "features.0.weight": torch.zeros(2)}, path)
+    with pytest.raises(WeightsMismatch, match="state_dict for MobileNetV2"):
+        build(path)
+
+
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none.safetensors", tmp_path):
         with pytest.raises(WeightsNotFound, match=f"There is no weights file at {path}: set network.weights"):

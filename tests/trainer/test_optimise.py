@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 import torch
 
+from linnet.preprocess import PreprocessSpec
 from tests.trainer.networks import copy_of, tiny_network
-from trainer.network import set_trainable
+from trainer.network import build_classifier, set_trainable
 from trainer.optimise import Average, build_optimizer, rate_factor, set_rate
-from trainer.recipe import Optim
+from trainer.recipe import Network, Optim
 
 
 def settings(**keys: Any) -> Optim:
     return Optim.model_validate(keys)
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("unfreeze", ["head", "1 blocks", 2, "all"])
 def test_every_trainable_weight_is_in_one_group_and_norms_and_biases_do_not_decay(
     name: str, unfreeze: str | int
@@ -35,6 +36,44 @@ def test_every_trainable_weight_is_in_one_group_and_norms_and_biases_do_not_deca
         is_kernel = key.endswith(("0.weight", "head.1.weight"))
         assert group["weight_decay"] == (0.3 if is_kernel else 0.0), key
         assert group["peak_lr"] == (0.1 if key.startswith("head") else 0.05), key
+
+
+@pytest.mark.parametrize("unfreeze", ["2 blocks", "all"])
+def test_layer_decay_lowers_the_rate_from_block_to_block(unfreeze: str) -> None:
+    network = tiny_network()
+    set_trainable(network, unfreeze)
+    optimizer = build_optimizer(network, settings(lr=0.1, layer_decay=0.5, backbone_lr_scale=0.4, weight_decay=0.3))
+    group_of = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    assert len({id(group) for group in group_of.values()}) == len(optimizer.param_groups)
+    for key, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            assert id(parameter) not in group_of
+            continue
+        block = int(key.split(".")[1])
+        expected = 0.1 if key.startswith("head") else 0.1 * 0.4 * 0.5 ** (3 - block)
+        assert group_of[id(parameter)]["peak_lr"] == pytest.approx(expected), key
+        assert group_of[id(parameter)]["weight_decay"] == (0.3 if parameter.ndim > 1 else 0.0)
+
+
+def test_layer_decay_leaves_the_neck_with_the_head() -> None:
+    spec = PreprocessSpec(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    network = build_classifier(Network(backbone="cnn_3", weights="none"), 3, spec)
+    optimizer = build_optimizer(network, settings(lr=0.1, layer_decay=0.5))
+    rates = {id(p): group["peak_lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {rates[id(parameter)] for parameter in network.neck.parameters()} == {0.1}
+    assert rates.keys() == {id(parameter) for parameter in network.parameters()}
+
+
+def test_adam_and_adamw_differ_in_how_they_decay() -> None:
+    """From a weight of 2, with no gradient but the decay's, Adam steps by the rate, AdamW by rate * decay * weight."""
+    for name, expected in (("adam", 1.0), ("adamw", 1.8)):
+        network = tiny_network()
+        weight = network.state_dict()["head.1.weight"].fill_(2.0)
+        optimizer = build_optimizer(network, settings(name=name, lr=1.0, weight_decay=0.1))
+        for parameter in network.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer.step()
+        assert torch.allclose(weight, torch.tensor(expected), atol=1e-3), name
 
 
 def test_momentum_is_nesterov_and_may_be_off() -> None:
