@@ -21,14 +21,28 @@ class Targets:
     labels: torch.Tensor  # int64 [N]
     partners: torch.Tensor | None = None  # int64 [N]
     share: torch.Tensor | None = None  # float32 [N], 1 where the image is not mixed
+    weights: torch.Tensor | None = None  # float32 [K], of the classes; 1 on average
 
     def loss(self, logits: torch.Tensor, label_smoothing: float) -> torch.Tensor:
         """Return the mean cross-entropy of logits [N, K], each image's two classes weighted by their shares."""
-        if self.partners is None or self.share is None:
+        if self.partners is None and self.weights is None:
             return F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
-        first = F.cross_entropy(logits, self.labels, reduction="none", label_smoothing=label_smoothing)
-        second = F.cross_entropy(logits, self.partners, reduction="none", label_smoothing=label_smoothing)
+        first = self._losses(logits, self.labels, label_smoothing)
+        if self.partners is None or self.share is None:
+            return first.mean()
+        second = self._losses(logits, self.partners, label_smoothing)
         return (self.share * first + (1 - self.share) * second).mean()
+
+    def part(self, rows: slice) -> Targets:
+        """Return the targets of some of the images."""
+        partners = None if self.partners is None else self.partners[rows]
+        share = None if self.share is None else self.share[rows]
+        return Targets(self.labels[rows], partners, share, self.weights)
+
+    def _losses(self, logits: torch.Tensor, classes: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        """Return the loss of each image, float32 [N]: times the weight of its class, not over the sum of weights."""
+        losses = F.cross_entropy(logits, classes, reduction="none", label_smoothing=label_smoothing)
+        return losses if self.weights is None else losses * self.weights[classes]
 
 
 def mixes(settings: Augment) -> bool:

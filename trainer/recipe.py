@@ -72,6 +72,11 @@ class Optim(Table):
         default=0.0, ge=0.0, lt=1.0, description="moving average of the weights per step; 0 is off"
     )
     clip_norm: float = Field(default=0.0, ge=0.0, description="largest gradient norm; 0 is off")
+    balance: Literal["none", "loss", "sampling"] = Field(
+        default="none",
+        description="of classes of unequal size: 'loss' weighs images inversely to their class's share, 'sampling' "
+        "draws every class equally often",
+    )
 
 
 class Augment(Table):
@@ -110,10 +115,17 @@ class Phase(Table):
         description="'head', 'all', the last N layers as an integer, or the last N blocks as 'N blocks'"
     )
     epochs: int = Field(ge=1)
-    batch_size: int = Field(default=64, ge=2)
+    batch_size: int = Field(default=64, ge=2, description="images that one step of the optimizer learns from")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts that a batch is computed in, one after another, to save memory"
+    )
     size_px: int | None = Field(default=None, ge=8, le=2048, description="another input size for this phase alone")
     patience: int = Field(
         default=0, ge=0, description="epochs without a better validation accuracy before stopping; 0 is off"
+    )
+    cache_features: bool = Field(
+        default=True,
+        description="a head phase computes the frozen backbone's features once; false lets it augment",
     )
     optim: Optim = Optim()
     augment: Augment = Augment()
@@ -139,9 +151,27 @@ class Phase(Table):
 
     @model_validator(mode="after")
     def _augments_only_images(self) -> Phase:
-        if self.unfreeze == "head" and self.augment != Augment():
-            raise ValueError("a head phase trains on features computed once, so it cannot augment images")
+        if self.unfreeze == "head" and self.cache_features and self.augment != Augment():
+            raise ValueError(
+                "a head phase trains on features computed once, so it cannot augment images; "
+                "set cache_features = false to let it"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _has_parts_of_two_images(self) -> Phase:
+        if self.accumulate > 1 and self.batch_size < 2 * self.accumulate:
+            raise ValueError(f"a batch of {self.batch_size} cannot be cut into {self.accumulate} parts of two images")
+        return self
+
+
+class Compute(Table):
+    """How it is computed; changes no more than the last bits, or speed alone."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="of the training; 'auto' is bfloat16 on CUDA devices that have it"
+    )
+    compile: bool = Field(default=False, description="torch.compile what trains; needs a C++ compiler")
 
 
 class Recipe(Table):
@@ -152,6 +182,7 @@ class Recipe(Table):
     data: Data
     preprocess: PreprocessSpec
     network: Network = Network()
+    compute: Compute = Compute()
     phase: tuple[Phase, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -18,10 +18,10 @@ from linnet.errors import PathNotFound
 from linnet.preprocess import PreprocessSpec
 from trainer.architectures import ARCHITECTURES, TIMM_PREFIX, Architecture
 from trainer.errors import InvalidRecipe, UnknownBackbone
-from trainer.recipe import Augment, Data, Network, Optim, Phase, Recipe
+from trainer.recipe import Augment, Compute, Data, Network, Optim, Phase, Recipe
 
 SHARED_TABLES = ("optim", "augment")
-NO_PHASE = "reaches no phase: a head phase trains on features computed once"
+NO_PHASE = "reaches no phase: a head phase trains on features computed once, unless cache_features = false"
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -90,8 +90,12 @@ def _phases(raw: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _phases_sharing(name: str, raw: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the phases that a shared table reaches: augmentation passes over head phases."""
-    return [phase for phase in _phases(raw) if name != "augment" or phase.get("unfreeze") != "head"]
+    """List the phases that a shared table reaches: augmentation passes over those on cached features."""
+    return [phase for phase in _phases(raw) if name != "augment" or not _trains_on_features(phase)]
+
+
+def _trains_on_features(phase: dict[str, Any]) -> bool:
+    return phase.get("unfreeze") == "head" and phase.get("cache_features") is not False
 
 
 def _table_of(override: str) -> str:
@@ -156,6 +160,7 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
         "data": Data,
         "preprocess": PreprocessSpec,
         "network": Network,
+        "compute": Compute,
         "phase": Phase,
         "optim": Optim,
         "augment": Augment,

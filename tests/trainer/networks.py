@@ -10,7 +10,7 @@ from torch import nn
 
 from linnet.preprocess import PreprocessSpec
 from trainer.backbones import AveragePool, Parts
-from trainer.learner import Split
+from trainer.inputs import Split
 from trainer.network import Classifier
 from trainer.progress import Reporter
 from trainer.recipe import Optim, Phase

@@ -14,7 +14,7 @@ from linnet.preprocess import PreprocessSpec
 from trainer.architectures import ARCHITECTURES
 from trainer.backbones import BACKBONES
 from trainer.errors import NoPublishedWeights, TimmMissing, UnknownBackbone
-from trainer.learner import folded
+from trainer.inputs import folded
 from trainer.network import Classifier, build_classifier, frozen_block_count, set_trainable
 from trainer.recipe import Network
 from trainer.recipe_file import architecture_named

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 
+from linnet.preprocess import PreprocessSpec
 from tests.trainer.networks import changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
 from trainer.errors import NonFiniteLoss
 from trainer.evaluate import evaluate, in_batches, predict_logits, score_logits
-from trainer.learner import Learner, Split
-from trainer.network import Classifier
+from trainer.inputs import Split
+from trainer.learner import Learner
+from trainer.network import Classifier, build_classifier
+from trainer.recipe import Compute, Network
 
 # So small a rate moves nothing that shows, so an epoch's training loss is that of the network as it stood.
 STANDSTILL = 1e-30
@@ -42,6 +46,52 @@ def test_cached_features_and_folded_norms_give_the_loss_of_the_whole_network(unf
     loss, accuracy = one_epoch(learner)
     assert loss == pytest.approx(expected.loss, abs=1e-5)
     assert accuracy == expected.accuracy
+
+
+@pytest.mark.parametrize("name", ["cnn_3", "mobilenet_v3_small"])
+def test_a_head_phase_without_the_cache_sees_the_features_it_would_have_cached(name: str) -> None:
+    """Bit for bit but for folded norms; the dropout in the neck of cnn_3 is frozen like all of the backbone."""
+    torch.manual_seed(0)
+    spec = PreprocessSpec(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    network = build_classifier(Network(backbone=name, weights="none", dropout=0.0), 3, spec)
+    images = torch.randint(0, 256, (24, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    train, val = Split(images, torch.arange(24) % 3), Split(images[:6], torch.arange(6) % 3)
+    cached, uncached = (
+        Learner(copy.deepcopy(network), tiny_phase("head").model_copy(update={"cache_features": cache}), train, val)
+        for cache in (True, False)
+    )
+    assert uncached.validate().loss == pytest.approx(cached.validate().loss, abs=1e-5)
+    for epoch in (1, 2):
+        losses = [one_epoch(learner, epoch)[0] for learner in (cached, uncached)]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    before = copy_of(network)
+    for learner in (cached, uncached):
+        assert {name.split(".")[0] for name in changed(before, learner.network)} == {"head"}
+
+
+@pytest.mark.parametrize("accumulate", [2, 4, 5])
+def test_a_batch_in_parts_is_the_same_batch(accumulate: int) -> None:
+    """Dense layers alone: a BatchNorm would see each part by itself."""
+    weights = []
+    for parts in (1, accumulate):
+        learner = Learner(
+            tiny_network(), tiny_phase("head", batch_size=11).model_copy(update={"accumulate": parts}), tiny_split(24),
+            tiny_split(6),
+        )  # fmt: skip
+        one_epoch(learner)
+        weights.append(learner.network.head.state_dict()["1.weight"])
+    assert torch.allclose(weights[0], weights[1], atol=1e-6)
+    assert not torch.allclose(weights[0], tiny_network().head.state_dict()["1.weight"], atol=1e-3)
+
+
+def test_bfloat16_is_used_where_the_recipe_says_so() -> None:
+    """Its 8 bits show in the loss; in float32 the loss is that of the network itself."""
+    network, train, val = settled_network(), tiny_split(24, seed=1), tiny_split(9, seed=2)
+    expected = evaluate(network, train.images, train.labels).loss
+    for precision, low, high in (("float32", 0.0, 1e-6), ("auto", 0.0, 1e-6), ("bfloat16", 1e-6, 2e-2)):
+        phase = tiny_phase(1, batch_size=24, lr=STANDSTILL)
+        learner = Learner(settled_network(), phase, train, val, Compute.model_validate({"precision": precision}))
+        assert low <= abs(one_epoch(learner)[0] - expected) <= high, precision
 
 
 def test_training_the_head_on_features_is_training_it_on_images() -> None:

@@ -11,7 +11,8 @@ from rich.console import Console
 from tests.trainer.networks import changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
 from trainer.checkpoint import Checkpoint
 from trainer.errors import NonFiniteLoss
-from trainer.learner import Learner, Split
+from trainer.inputs import Split
+from trainer.learner import Learner
 from trainer.network import Classifier
 from trainer.phase import Watch, run_phase
 from trainer.progress import Reporter

@@ -114,6 +114,10 @@ def test_an_unfrozen_head_phase_is_augmented_like_the_others(tmp_path: Path) -> 
             TEXT.replace("lr = 1e-3", "lr = 1e-3\nschedule_epochs = 7"),
             "phase.1: optim.schedule_epochs must be 0 or at least the phase's 8 epochs.",
         ),
+        (
+            TEXT.replace("epochs = 8", "epochs = 8\nbatch_size = 6\naccumulate = 4"),
+            "phase.1: a batch of 6 cannot be cut into 4 parts of two images.",
+        ),
         (TEXT.replace("lr = 1e-3", "lr = nan"), "phase.1.optim.lr: Input should be a finite number"),
         (TEXT.replace("lr = 1e-3", "lr = -1.0"), "phase.1.optim.lr: Input should be greater than 0."),
         (TEXT.replace('name = "pets"', 'name = "../pets"'), "name: String should match pattern"),
@@ -138,9 +142,11 @@ def test_a_shared_table_that_is_no_table_is_refused_for_what_it_is(tmp_path: Pat
     )
 
 
-def test_augmentation_of_a_head_phase_is_refused(tmp_path: Path) -> None:
+def test_augmentation_of_a_head_phase_is_refused_unless_it_sees_images(tmp_path: Path) -> None:
     said = complaint(tmp_path, TEXT.replace("optim = { lr = 3e-3 }", "augment = { flip = true }"))
-    assert said == "phase.0: a head phase trains on features computed once, so it cannot augment images."
+    assert said.startswith("phase.0: a head phase trains on features computed once, so it cannot augment images;")
+    head, _ = read(tmp_path, TEXT, "phase.head.cache_features=false").phase
+    assert head.augment == Augment(flip=True)
 
 
 def test_augmentation_that_would_reach_no_phase_is_refused(tmp_path: Path) -> None:
