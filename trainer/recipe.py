@@ -122,6 +122,18 @@ class Phase(Table):
         return self
 
 
+class Evaluate(Table):
+    """What the final evaluation does besides the headline numbers."""
+
+    flip: bool = Field(default=False, description="answer the test split averaged with its mirror images too, apart")
+
+
+class Tracking(Table):
+    """Who is told of the run besides TensorBoard."""
+
+    mlflow: str = Field(default="", description="tracking URI of MLflow; MLFLOW_TRACKING_URI where it is empty")
+
+
 class Recipe(Table):
     """A whole recipe."""
 
@@ -131,6 +143,8 @@ class Recipe(Table):
     preprocess: PreprocessSpec
     network: Network = Network()
     phase: tuple[Phase, ...] = Field(min_length=1)
+    evaluate: Evaluate = Evaluate()
+    tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
     def _names_its_phases_apart(self) -> Recipe:
