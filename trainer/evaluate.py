@@ -40,6 +40,16 @@ def predict_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     return torch.cat([network(batch.to(device)).float().cpu() for batch in in_batches(images, EVALUATION_BATCH)])
 
 
+def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Tensor:
+    """Return log-probabilities float32 [N, K], averaged as probabilities over each image and its mirror image.
+
+    Test-time augmentation as in Krizhevsky et al. 2012, section 4.1, with the flip alone. Twice the cost of
+    `predict_logits`, and never what the service answers.
+    """
+    halves = [torch.softmax(predict_logits(network, view), 1) for view in (images, images.flip(2))]
+    return (torch.stack(halves).mean(0)).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
 @torch.no_grad()
 def embed(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return embeddings float32 [N, D] on the network's device for images uint8 [N, H, W, 3], in evaluation mode."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from trainer.errors import InvalidRun
+
 HISTORY_FILE = "history.csv"
 
 
@@ -33,3 +35,18 @@ def write_history(directory: Path, history: Sequence[Epoch]) -> None:
         writer.writeheader()
         writer.writerows(asdict(epoch) for epoch in history)
     staging.replace(directory / HISTORY_FILE)
+
+
+def read_history(directory: Path) -> list[Epoch]:
+    """Read `history.csv` of a run. Raises `InvalidRun`."""
+    path = directory / HISTORY_FILE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [_parse(row) for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidRun(path, str(error)) from error
+
+
+def _parse(row: dict[str, str]) -> Epoch:
+    numbers = {name: float(text) if text else None for name, text in row.items() if name not in ("phase", "epoch")}
+    return Epoch(phase=row["phase"], epoch=int(row["epoch"]), **numbers)  # type: ignore[arg-type]

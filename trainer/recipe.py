@@ -174,6 +174,18 @@ class Compute(Table):
     compile: bool = Field(default=False, description="torch.compile what trains; needs a C++ compiler")
 
 
+class Evaluate(Table):
+    """What the final evaluation does besides the headline numbers."""
+
+    flip: bool = Field(default=False, description="answer the test split averaged with its mirror images too, apart")
+
+
+class Tracking(Table):
+    """Who is told of the run besides TensorBoard."""
+
+    mlflow: str = Field(default="", description="tracking URI of MLflow; MLFLOW_TRACKING_URI where it is empty")
+
+
 class Recipe(Table):
     """A whole recipe."""
 
@@ -184,6 +196,8 @@ class Recipe(Table):
     network: Network = Network()
     compute: Compute = Compute()
     phase: tuple[Phase, ...] = Field(min_length=1)
+    evaluate: Evaluate = Evaluate()
+    tracking: Tracking = Tracking()
 
     @model_validator(mode="after")
     def _names_its_phases_apart(self) -> Recipe:

@@ -18,7 +18,7 @@ from linnet.errors import PathNotFound
 from linnet.preprocess import PreprocessSpec
 from trainer.architectures import ARCHITECTURES, TIMM_PREFIX, Architecture
 from trainer.errors import InvalidRecipe, UnknownBackbone
-from trainer.recipe import Augment, Compute, Data, Network, Optim, Phase, Recipe
+from trainer.recipe import Augment, Compute, Data, Evaluate, Network, Optim, Phase, Recipe, Tracking
 
 SHARED_TABLES = ("optim", "augment")
 NO_PHASE = "reaches no phase: a head phase trains on features computed once, unless cache_features = false"
@@ -164,6 +164,8 @@ def _known_keys(location: Sequence[str | int]) -> list[str]:
         "phase": Phase,
         "optim": Optim,
         "augment": Augment,
+        "evaluate": Evaluate,
+        "tracking": Tracking,
     }
     names = [part for part in location[:-1] if isinstance(part, str)]
     if not names:

@@ -1,6 +1,7 @@
 """The run: a directory that holds everything learnt from one recipe. The trainer writes it; export and report read it.
 
-    weights.safetensors  run.json  history.csv  resume.pt  plots/
+    weights.safetensors  run.json  evaluation.json  predictions.npz  history.csv  resume.pt
+    report.md  report.html  plots/      what `linnet report` makes of them
 
 `run.json` is written last: a directory without it is an unfinished run.
 """
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from linnet.bundle import first_problem, to_json
 from linnet.preprocess import PreprocessSpec
 from trainer.errors import InvalidRun, RunNotFound
+from trainer.evaluation import Evaluation, SplitEvaluation
 from trainer.network import Classifier, build_classifier
 from trainer.recipe import Recipe
 
@@ -56,6 +58,15 @@ class RunRecord(BaseModel):
     device: str
     git_revision: str | None
     libraries: dict[str, str]
+
+
+def headline(evaluation: Evaluation) -> dict[Literal["val", "test"], SplitMetrics]:
+    """Return the few numbers of an evaluation that stand in `run.json`."""
+    splits: dict[Literal["val", "test"], SplitEvaluation] = {"val": evaluation.val, "test": evaluation.test}
+    return {
+        name: SplitMetrics(n=split.n, correct=split.correct, accuracy=split.accuracy, loss=split.loss)
+        for name, split in splits.items()
+    }
 
 
 def write_run(directory: Path, record: RunRecord, network: Classifier) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +12,8 @@ from linnet.preprocess import PreprocessSpec
 from trainer.checkpoint import RESUME_FILE, Checkpoint, is_staging, load_checkpoint, save_checkpoint
 from trainer.data import Dataset, Example, find_dataset
 from trainer.errors import FolderTaken, NothingToResume, ResumeMismatch, RunExists
-from trainer.evaluate import evaluate
+from trainer.evaluation import write_evaluation
+from trainer.final_evaluation import evaluate_splits
 from trainer.history import write_history
 from trainer.images import decode, labels_of
 from trainer.inputs import Split
@@ -21,11 +21,10 @@ from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
 from trainer.network import Classifier, build_classifier
 from trainer.phase import Watch, run_phase
-from trainer.plots import plot_curves
 from trainer.progress import Reporter
 from trainer.provenance import device_name, git_revision, library_versions
 from trainer.recipe import Recipe
-from trainer.run import RunRecord, SplitMetrics, is_finished, write_run
+from trainer.run import RunRecord, SplitMetrics, headline, is_finished, write_run
 
 SplitName = Literal["train", "val", "test"]
 
@@ -79,14 +78,14 @@ class _Trainer:
         self._started = time.perf_counter()
         for index in range(self._state.phase, len(self._recipe.phase)):
             self._run_phase(network, index, splits)
-        record = self._record(
+        evaluated = evaluate_splits(
             network,
-            {
-                "val": _measure(network, splits["val"]),
-                "test": _measure(network, splits["test"]),  # the only time the test split is looked at
-            },
+            {"val": splits["val"], "test": splits["test"]},
+            self._dataset.classes,
+            flip=self._recipe.evaluate.flip,
         )
-        plot_curves(self._state.history, self._directory / "plots" / "curves.png")
+        write_evaluation(self._directory, evaluated)
+        record = self._record(network, headline(evaluated.evaluation))
         write_run(self._directory, record, network)
         test = record.metrics["test"]
         self._reporter.say(f"test accuracy {test.accuracy:.4f} ({test.correct} of {test.n}), run in {self._directory}")
@@ -159,11 +158,6 @@ def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:
     if state.network:
         network.load_state_dict(state.network)
     return network.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _measure(network: Classifier, split: Split) -> SplitMetrics:
-    score = evaluate(network, split.images, split.labels)
-    return SplitMetrics(**asdict(score), accuracy=score.accuracy)
 
 
 def _introduction(recipe: Recipe, dataset: Dataset, network: Classifier) -> str:

@@ -16,8 +16,9 @@ EXIT_FAILURE, EXIT_USAGE, EXIT_GATE = 1, 2, 3
 # The module whose absence means that an extra is not installed.
 _EXTRA_OF = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "onnxscript": "train",
-    "matplotlib": "train", "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve",
-    "onnxruntime": "serve", "pydantic_settings": "serve", "python_multipart": "serve", "httpx": "dev",
+    "matplotlib": "train", "scipy": "train", "sklearn": "train", "jinja2": "train", "tensorboard": "train",
+    "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve", "onnxruntime": "serve",
+    "pydantic_settings": "serve", "python_multipart": "serve", "httpx": "dev",
 }  # fmt: skip
 
 
@@ -91,6 +92,7 @@ def train(
     """Train a recipe; prints the run's folder."""
     from trainer.errors import Interrupted
     from trainer.recipe_file import load_recipe
+    from trainer.report.report import write_report
     from trainer.train import train as carry_out
 
     resolved = load_recipe(recipe, overrides or [])
@@ -99,7 +101,19 @@ def train(
         carry_out(resolved, directory, resume=resume)
     except KeyboardInterrupt:
         raise Interrupted(directory) from None
+    write_report(directory)
     typer.echo(directory)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Folder that `linnet train` wrote.", show_default=False)],
+    layer: Annotated[str | None, typer.Option(help="Whose feature maps to show, as in blocks.3.")] = None,
+) -> None:
+    """Write a run's report as report.html and report.md; prints the HTML file. `linnet train` does it at its end."""
+    from trainer.report.report import write_report
+
+    typer.echo(write_report(run, layer=layer))
 
 
 @app.command()

@@ -109,7 +109,7 @@ def test_the_result_is_the_folder_and_progress_goes_to_stderr(
     short = ("--set", "phase.head.epochs=1", "--set", "phase.tail.epochs=1", "--set", "name=short")
     answer = linnet("train", recipe_file, *short)
     assert (answer.code, answer.out) == (0, "runs/short\n")
-    assert (tmp_path / "runs" / "short" / "run.json").is_file()
+    assert {"run.json", "report.html", "report.md"} <= {path.name for path in (tmp_path / "runs" / "short").iterdir()}
     lines = answer.err.splitlines()
     assert lines[0].startswith("short: mobilenet_v2 from ")
     assert "on 3 classes, 27 training, 9 validation and 18 test images (train folder with 0.25 of it" in lines[0]

@@ -1,0 +1,60 @@
+"""Draw many small images as one: a grid with a word for each row, each column, or each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from trainer.report.charts import WIDTH
+
+Pixels = npt.NDArray[np.uint8]
+
+WHITE = 255
+LINE_INCHES = 0.17  # of a caption, font size 8
+
+
+def draw_rows(rows: Sequence[Sequence[Pixels]], names: Sequence[str], columns: Sequence[str] = ()) -> Figure:
+    """Draw rows of images uint8 [h, w, 3] of one size, a name to the left of each row, and words above the columns."""
+    longest = max(len(row) for row in rows)
+    side, gap = rows[0][0].shape[0], max(1, rows[0][0].shape[0] // 24)
+    canvas = np.full((len(rows) * (side + gap), longest * (side + gap), 3), WHITE, dtype=np.uint8)
+    for r, row in enumerate(rows):
+        for c, image in enumerate(row):
+            canvas[r * (side + gap) : r * (side + gap) + side, c * (side + gap) : c * (side + gap) + side] = image
+    name_inches = 0.3 + 0.085 * max(len(name) for name in names)
+    cell_inches = min(1.3, (WIDTH - name_inches) / longest)
+    figure = Figure(
+        figsize=(name_inches + cell_inches * longest, cell_inches * len(rows) + (0.4 if columns else 0.1)),
+        layout="constrained",
+    )
+    axes = figure.subplots()
+    axes.imshow(canvas)
+    axes.set_frame_on(False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False)
+    centre = (side - 1) / 2
+    axes.set_yticks([r * (side + gap) + centre for r in range(len(rows))], names, fontsize=9)
+    axes.set_xticks([c * (side + gap) + centre for c in range(len(columns))], columns, fontsize=9)
+    return figure
+
+
+def draw_captioned(images: Sequence[Pixels], captions: Sequence[str], columns: int = 6) -> Figure:
+    """Draw images uint8 [h, w, 3] of one size, each above a caption of up to three short lines."""
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    lines = max(caption.count("\n") + 1 for caption in captions)
+    cell = WIDTH / 6
+    figure = Figure(
+        figsize=(cell * columns, (cell + lines * LINE_INCHES) * rows + 0.1),
+        layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03),
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
+        axes.imshow(image)
+        axes.text(0.5, -0.03, caption, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+    return figure
