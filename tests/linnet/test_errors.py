@@ -41,7 +41,7 @@ def error_classes() -> Iterator[type[LinnetError]]:
     """Walk the tree of errors over every room whose modules import without the training stack."""
     for room in ROOMS:
         package = importlib.import_module(room)
-        for module in pkgutil.iter_modules(package.__path__, f"{room}."):
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
             if module.name.endswith("errors"):
                 importlib.import_module(module.name)
     waiting: list[type[LinnetError]] = [LinnetError]
