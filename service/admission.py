@@ -6,7 +6,7 @@ framework or ONNX Runtime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Overloaded
@@ -26,6 +26,7 @@ class Hold:
             raise Overloaded
         self.images += count
         self._admission.images += count
+        self._admission.announce()
 
     def add_bytes(self, count: int) -> None:
         """Take on `count` more bytes of a body, or raise `Overloaded`."""
@@ -38,7 +39,8 @@ class Hold:
 class Admission:
     """The bounds and what is pending under them."""
 
-    def __init__(self, max_images: int, max_bytes: int) -> None:
+    def __init__(self, max_images: int, max_bytes: int, on_change: Callable[[int, int], None] | None = None) -> None:
+        self._on_change = on_change  # called with the images and bytes that are pending
         self.max_images = max_images
         self.max_bytes = max_bytes
         self.images = 0
@@ -60,3 +62,9 @@ class Admission:
         finally:
             self.images -= hold.images
             self.bytes -= hold.bytes
+            self.announce()
+
+    def announce(self) -> None:
+        """Tell whoever counts what is pending now."""
+        if self._on_change is not None:
+            self._on_change(self.images, self.bytes)

@@ -11,19 +11,24 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from linnet.errors import LinnetError
+from service import routes
 from service.context import RequestContext
 from service.errors import MalformedRequest, MethodNotAllowed, UnknownPath
+from service.gate import Gate
 from service.lifecycle import Service
 from service.problems import respond
-from service.routes import router
 from service.schemas import ProblemBody
 from service.settings import Settings, read_settings
+from service.v2 import routes as v2_routes
 
 # Of the endpoints, not of the project: rises when an answer changes its meaning.
-API_VERSION = "1.0"
+API_VERSION = "1.1"
+
+HOT = {("POST", "/predict"): routes.post_predict}
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -43,24 +48,37 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(title="Linnet", version=API_VERSION, lifespan=lifespan)
     app.state.service = service
-    app.include_router(router)
-    app.add_middleware(RequestContext)
-    app.add_exception_handler(LinnetError, _answer)
+    app.include_router(routes.router)
+    app.include_router(v2_routes.router)
+    # The last one that is added is the first one that a request meets.
+    app.add_middleware(Gate, keys=service.keys, hot=HOT)
+    _let_browsers_in(app, service.settings)
+    app.add_middleware(RequestContext, metrics=service.metrics, access_log=service.access_log)
     app.add_exception_handler(RequestValidationError, _answer)
     app.add_exception_handler(HTTPException, _answer)
     _document_problems(app)
     return app
 
 
+def _let_browsers_in(app: FastAPI, settings: Settings) -> None:
+    origins = [origin.strip() for origin in (settings.cors_origins or "").split(",") if origin.strip()]
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", "Inference-Header-Content-Length"],
+        )
+
+
 async def _answer(request: Request, error: Exception) -> Response:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else None
-    return respond(_named(request, error), request.state.request_id, headers)
+    return respond(_named(request, error), request.state.exchange, headers)
 
 
 def _named(request: Request, error: Exception) -> LinnetError:
     """Return our name for what the framework found wrong; raises what it has no name for."""
-    if isinstance(error, LinnetError):
-        return error
     if isinstance(error, RequestValidationError):
         problem = error.errors()[0]
         return MalformedRequest(f"{' '.join(str(part) for part in problem['loc'])}: {problem['msg']}")

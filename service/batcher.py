@@ -15,21 +15,30 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from linnet.session import Outputs
 from service.errors import EngineFailed, NotReady
 
 Image = npt.NDArray[np.uint8]  # [H, W, 3]
-Run = Callable[[Sequence[Image]], Awaitable[npt.NDArray[np.float32]]]  # N images -> [N, K]
+Run = Callable[[Sequence[Image]], Awaitable[Outputs]]  # N images -> N rows of every output
+OnBatch = Callable[[int, int, float], None]  # images of the batch, images left waiting, seconds it took
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says of one image, and when."""
+    """What the network says of one image, and when: one row of its batch's outputs."""
 
-    probabilities: npt.NDArray[np.float32]  # [K]
+    outputs: Outputs
+    row: int
     queue_ms: float
     inference_ms: float
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float32]:  # [K]
+        """Return the probability of each class."""
+        row: npt.NDArray[np.float32] = self.outputs.probabilities[self.row]
+        return row
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +53,9 @@ class Slot:
 class Batcher:
     """Runs one batch at a time on one event loop; at most `max_batch_size` images each, in the order they came."""
 
-    def __init__(self, run: Run, max_batch_size: int) -> None:
+    def __init__(self, run: Run, max_batch_size: int, on_batch: OnBatch | None = None) -> None:
         self._run = run
+        self._on_batch = on_batch
         self._max_batch_size = max_batch_size
         self._waiting: dict[Slot, None] = {}  # ordered; a slot leaves at once when its owner gives up
         self._runner: asyncio.Task[None] | None = None
@@ -96,19 +106,21 @@ class Batcher:
     async def _run_batch(self, batch: list[Slot]) -> None:
         begin_s = time.perf_counter()
         try:
-            rows = await self._run([slot.image for slot in batch])
-            if len(rows) != len(batch):
-                raise RuntimeError(f"{len(rows)} answers to {len(batch)} images")
+            outputs = await self._run([slot.image for slot in batch])
+            if len(outputs.probabilities) != len(batch):
+                raise RuntimeError(f"{len(outputs.probabilities)} answers to {len(batch)} images")
         except Exception:
             logger.exception("A batch of %d images failed", len(batch))
             for slot in batch:
                 if not slot.future.done():
                     slot.future.set_exception(EngineFailed())
         else:
-            inference_ms = (time.perf_counter() - begin_s) * 1000
-            for slot, row in zip(batch, rows, strict=True):
+            seconds = time.perf_counter() - begin_s
+            for row, slot in enumerate(batch):
                 if not slot.future.done():
-                    slot.future.set_result(Answer(row, (begin_s - slot.since_s) * 1000, inference_ms))
+                    slot.future.set_result(Answer(outputs, row, (begin_s - slot.since_s) * 1000, seconds * 1000))
+            if self._on_batch is not None:
+                self._on_batch(len(batch), len(self._waiting), seconds)
         finally:
             for slot in batch:  # nobody waits for ever; a future that is done stays as it is
                 slot.future.cancel()

@@ -7,15 +7,29 @@ holds memory, for as long as it likes. Must not import ONNX Runtime.
 from __future__ import annotations
 
 import asyncio
+import uuid
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.context import answer_headers
+from service.errors import InvalidHttp
+from service.exchange import Exchange
+from service.problems import code_of, respond
 
 MAX_HEAD_BYTES = 64 * 1024
 
 
-def bounded_protocol(head_timeout_s: float, rest_timeout_s: float) -> type[asyncio.Protocol]:
-    """Return uvicorn's httptools protocol with a time for heads and one for what follows an early answer, seconds."""
+def bounded_protocol(
+    head_timeout_s: float, rest_timeout_s: float, on_unparsed: Callable[[str], None]
+) -> type[asyncio.Protocol]:
+    """Return uvicorn's httptools protocol with a time for heads and one for what follows an early answer, seconds.
+
+    `on_unparsed` is told the code of every request that is refused because it is no HTTP.
+    """
 
     class BoundedProtocol(HttpToolsProtocol):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -36,8 +50,20 @@ def bounded_protocol(head_timeout_s: float, rest_timeout_s: float) -> type[async
             super().data_received(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 if not self._is_answering():
-                    self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
+                    self.send_400_response(f"its head has more than {MAX_HEAD_BYTES} bytes")
                 self.transport.close()
+
+        def send_400_response(self, msg: str) -> None:
+            """Answer what cannot be parsed, in our format instead of uvicorn's plain text."""
+            if self._is_answering():  # the request that is being read is counted when its endpoint ends
+                self.cycle.scope["state"]["exchange"].code = code_of(InvalidHttp(msg))
+            else:
+                on_unparsed(code_of(InvalidHttp(msg)))
+            path = self.scope.get("path", "") if self.scope else ""
+            exchange = Exchange(uuid.uuid4().hex, "", path)
+            answer = respond(InvalidHttp(msg), exchange, {"Connection": "close"})
+            self.transport.write(_raw(answer, exchange))
+            self.transport.close()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
@@ -83,3 +109,9 @@ def bounded_protocol(head_timeout_s: float, rest_timeout_s: float) -> type[async
                 self._deadline = None
 
     return BoundedProtocol
+
+
+def _raw(answer: Response, exchange: Exchange) -> bytes:
+    head = [f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}".encode()]
+    head += [name + b": " + value for name, value in (*answer.raw_headers, *answer_headers(exchange))]
+    return b"\r\n".join(head) + b"\r\n\r\n" + bytes(answer.body)

@@ -1,57 +1,107 @@
-"""The outermost layer: gives every request an id and every failure an answer.
+"""The outermost layer: every request gets an id, a place in log and metrics, and an answer whatever fails.
 
 Plain ASGI, so that the body is neither buffered nor wrapped. Must not import ONNX Runtime.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from linnet.errors import LinnetError
 from service.errors import InternalError
+from service.exchange import CLIENT_GONE, CLIENT_GONE_STATUS, OK, Exchange
+from service.logs import AccessLog
+from service.metrics import Metrics
 from service.problems import respond
 
-HEADER = "X-Request-ID"
+ID_HEADER = b"x-request-id"
 
-_ACCEPTED = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ACCEPTED_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+
+# The answers are data. What a browser is told here costs others nothing.
+SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+# The page at /docs loads its scripts from elsewhere; everything else loads nothing.
+_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_PAGES = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
 
 logger = logging.getLogger(__name__)
 
 
 class RequestContext:
-    """Puts `request_id` into the request's state and the answer's headers; answers an unexpected exception with 500."""
+    """Puts an `Exchange` into the request's state, writes its headers, and counts and logs it when it has ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, access_log: AccessLog | None) -> None:
         self._app = app
+        self._metrics = metrics
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent_id = Headers(scope=scope).get(HEADER, "")
-        request_id = sent_id if _ACCEPTED.fullmatch(sent_id) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        has_started = False
+        exchange = Exchange(_request_id(scope), scope["method"], scope["path"])
+        scope.setdefault("state", {})["exchange"] = exchange
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal has_started
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                has_started = True
-                MutableHeaders(scope=message)[HEADER] = request_id
+                exchange.status = message["status"]
+                message["headers"] = [*message["headers"], *answer_headers(exchange)]
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._run(exchange, scope, receive, send_with_headers)
+        finally:
+            route = scope.get("route")
+            if route is not None:
+                exchange.route = route.path
+            self._metrics.count(exchange)
+            if self._access_log is not None and not (exchange.status == 200 and exchange.route in _QUIET_ROUTES):
+                self._access_log.add(exchange)
+
+    async def _run(self, exchange: Exchange, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
         except ClientDisconnect:
-            logger.debug("The client of request %s left", request_id)
-        except Exception:
-            logger.exception("Request %s failed", request_id)
-            if has_started:
+            if exchange.code == OK:  # not where the connection was ended by what the client sent
+                exchange.code = CLIENT_GONE
+        except asyncio.CancelledError:
+            exchange.code = CLIENT_GONE
+            raise
+        except Exception as error:
+            if not isinstance(error, LinnetError):
+                logger.exception("Request %s failed", exchange.request_id, extra={"request_id": exchange.request_id})
+            if exchange.status != CLIENT_GONE_STATUS:  # the answer has begun
+                exchange.code = "internal_error"
                 raise
-            await respond(InternalError(), request_id)(scope, receive, send_with_id)
+            known = error if isinstance(error, LinnetError) else InternalError()
+            await respond(known, exchange)(scope, receive, send)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == ID_HEADER and _ACCEPTED_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex
+
+
+def answer_headers(exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer has."""
+    headers = [
+        (ID_HEADER, exchange.request_id.encode()),
+        (b"server-timing", exchange.server_timing().encode()),
+        *SECURITY_HEADERS,
+    ]
+    return headers if exchange.path in _PAGES else [*headers, _CONTENT_POLICY]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from linnet.session import Network
+from linnet.session import Network, Outputs
 
 
 class Engine:
@@ -22,13 +22,14 @@ class Engine:
         self._network = network
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
 
-    async def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        """Return the probabilities [N, K] of N images [H, W, 3]; raises what ONNX Runtime raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._probabilities, images)
+    async def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> Outputs:
+        """Return what the network says of N images [H, W, 3]; raises what ONNX Runtime raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, images)
 
-    def _probabilities(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        return self._network(np.stack(images)).probabilities
+    def _run(self, images: Sequence[npt.NDArray[np.uint8]]) -> Outputs:
+        return self._network(np.stack(images))
 
     def close(self) -> None:
-        """Let the thread go; a batch that runs is finished first."""
+        """Let thread and network go; a batch that runs is finished first."""
         self._thread.shutdown(wait=True)
+        del self._network  # its memory must not wait until the last reference to this engine is gone

@@ -7,8 +7,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 
 from linnet.errors import LinnetError, UsageError
+
+
+class UnreadableKeys(UsageError):
+    """The file of API keys that a setting names cannot be read or holds none."""
+
+    def __init__(self, variable: str, path: Path, reason: str) -> None:
+        super().__init__(f"The file {path} of the setting {variable} cannot be used ({reason}): write a key per line.")
 
 
 class UnknownSetting(UsageError):
@@ -47,6 +55,13 @@ class MalformedRequest(RequestError):
         super().__init__(f"The request cannot be understood: {reason}.")
 
 
+class InvalidHttp(RequestError):
+    """What came over the connection is not a request of HTTP/1.1."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This is not an HTTP request that can be read ({reason.rstrip('.')}): check the client.")
+
+
 class UnknownPath(RequestError):
     """There is nothing at this path."""
 
@@ -76,10 +91,42 @@ class UnknownVersion(RequestError):
 
 
 class ModelUnavailable(RequestError):
-    """The bundle is there but was refused when it was loaded."""
+    """The bundle is there but was refused when it was loaded, or unloaded."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"The model {name!r} could not be loaded: its operator finds the reason in the service's log.")
+        super().__init__(f"The model {name!r} is not loaded: its operator finds the reason in the service's log.")
+
+
+class LoadFailed(RequestError):
+    """A bundle was refused when an operator asked to load it."""
+
+    def __init__(self, name: str, reason: str, *, still_serving: bool) -> None:
+        state = "what served before goes on serving" if still_serving else "this version is not served"
+        super().__init__(f"The model {name!r} was not loaded, and {state}: {reason}")
+
+
+class KeyRefused(RequestError):
+    """The request names no API key, or one that is none."""
+
+    def __init__(self) -> None:
+        super().__init__("This needs an API key that the service knows: send it as a bearer token or in X-API-Key.")
+
+
+class AdminKeyNeeded(RequestError):
+    """The API key is good, but not for this."""
+
+    def __init__(self) -> None:
+        super().__init__("This changes what is served, which an ordinary API key may not: send an admin key.")
+
+
+class ManagementOff(RequestError):
+    """Models cannot be loaded or unloaded over HTTP because nobody could be let in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Loading and unloading over HTTP is off: the operator turns it on with LINNET_ADMIN_KEYS or "
+            "LINNET_ADMIN_KEYS_FILE."
+        )
 
 
 class SlowBody(RequestError):

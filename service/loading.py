@@ -7,6 +7,8 @@ a web framework.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,54 +19,79 @@ from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, ProviderUn
 from linnet.session import Network, check_network, open_network
 from service.batcher import Batcher
 from service.engine import Engine
-from service.repository import Model, Refused, Repository
+from service.metrics import Metrics
+from service.repository import Absent, Model
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-def load_repository(settings: Settings) -> Repository:
-    """Load every bundle of the models folder.
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading some bundles."""
 
-    Raises `ProviderUnavailable` where the provider that was asked for is not active: never a silent fall-back.
-    """
-    PillowImage.init()  # imports every plugin, for which the first image of an unknown kind would wait 0.3 s
-    models: list[Model] = []
-    refused: list[Refused] = []
-    for directory in bundle_directories(settings.models_dir):
+    models: Sequence[Model]
+    failed: Sequence[Absent]
+
+
+class Loader:
+    """Loads bundles of one models folder as the settings say."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+
+    def load(self, directories: Sequence[Path]) -> Loaded:
+        """Load these bundles.
+
+        Raises `ProviderUnavailable` where the provider that was asked for is not active: never a silent fall-back.
+        """
+        PillowImage.init()  # imports every plugin, for which the first image of an unknown kind would wait 0.3 s
+        models: list[Model] = []
+        failed: list[Absent] = []
+        for directory in directories:
+            name, version = directory.parent.name, int(directory.name)
+            try:
+                models.append(self._load_bundle(directory))
+            except ProviderUnavailable:
+                raise
+            except LinnetError as error:
+                logger.error("%s", error, extra={"model": name, "version": str(version)})
+                failed.append(Absent(name, version, "failed", str(error)))
+                self._metrics.loads.labels(name, str(version), "failed").inc()
+            else:
+                self._metrics.loads.labels(name, str(version), "loaded").inc()
+        return Loaded(models, failed)
+
+    def load_all(self) -> Loaded:
+        """Load every bundle of the models folder."""
+        return self.load(bundle_directories(self._settings.models_dir))
+
+    def _load_bundle(self, directory: Path) -> Model:
+        """Return the model of one bundle, verified and warm; raises `BundleError` or `ProviderUnavailable`."""
+        settings = self._settings
+        manifest = read_manifest(directory)
+        if (manifest.name, str(manifest.version)) != (directory.parent.name, directory.name):
+            raise BundleMismatch(directory, f"it states the name {manifest.name} and the version {manifest.version}")
+        verify_files(directory, manifest)
+        variant = manifest.variant("fp32")
+        if variant is None:
+            raise BundleMismatch(directory, "it has no fp32 variant")
         try:
-            models.append(load_bundle(directory, settings))
-        except ProviderUnavailable:
+            network = open_network(directory / variant.file, provider=settings.provider, threads=settings.threads)
+            check_network(directory, manifest, variant, network)
+            _warm_up(network, manifest, settings.max_batch_size)
+        except LinnetError:
             raise
-        except LinnetError as error:
-            logger.error("%s", error)
-            refused.append(Refused(directory.parent.name, int(directory.name), str(error)))
-    return Repository(models, refused, settings.model)
+        except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
+            raise CorruptBundle(directory / variant.file, f"does not run ({_first_line(error)})") from error
+        return self._assemble(manifest, variant, network)
 
-
-def load_bundle(directory: Path, settings: Settings) -> Model:
-    """Return the model of one bundle, verified and warm; raises `BundleError` or `ProviderUnavailable`."""
-    manifest = read_manifest(directory)
-    if (manifest.name, str(manifest.version)) != (directory.parent.name, directory.name):
-        raise BundleMismatch(directory, f"it states the name {manifest.name} and the version {manifest.version}")
-    verify_files(directory, manifest)
-    variant = manifest.variant("fp32")
-    if variant is None:
-        raise BundleMismatch(directory, "it has no fp32 variant")
-    try:
-        network = open_network(directory / variant.file, provider=settings.provider, threads=settings.threads)
-        check_network(directory, manifest, variant, network)
-        _warm_up(network, manifest, settings.max_batch_size)
-    except LinnetError:
-        raise
-    except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
-        raise CorruptBundle(directory / variant.file, f"does not run ({_first_line(error)})") from error
-    return _assemble(manifest, variant, network, settings.max_batch_size)
-
-
-def _assemble(manifest: Manifest, variant: Variant, network: Network, max_batch_size: int) -> Model:
-    engine = Engine(network)
-    return Model(manifest, variant, network.provider, engine, Batcher(engine, max_batch_size))
+    def _assemble(self, manifest: Manifest, variant: Variant, network: Network) -> Model:
+        metrics = self._metrics.of_model(manifest.name, manifest.version, manifest.classes)
+        engine = Engine(network)
+        batcher = Batcher(engine, self._settings.max_batch_size, metrics.add_batch)
+        return Model(manifest, variant, network.provider, engine, batcher, metrics)
 
 
 def _warm_up(network: Network, manifest: Manifest, max_batch_size: int) -> None:

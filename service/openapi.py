@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from service.answering import TIMEOUT_HEADER
 from service.multipart import PART_NAME
+from service.query import DEFAULT_TOP_K
 from service.readers import PredictRequest
 
 _ONE_IMAGE = {"schema": {"type": "string", "format": "binary"}}
+
+
+def _query(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": description}
+
 
 PREDICT_BODY: dict[str, Any] = {
     "required": True,
@@ -28,3 +35,18 @@ PREDICT_BODY: dict[str, Any] = {
         "application/json": {"schema": PredictRequest.model_json_schema()},
     },
 }
+
+PREDICT_PARAMETERS: list[dict[str, Any]] = [
+    _query("model", {"type": "string"}, "name; the default model where it is left out"),
+    _query("version", {"type": "string"}, "the highest that is served where it is left out"),
+    _query(
+        "top_k", {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K}, "classes to return, most probable first"
+    ),
+    {
+        "name": TIMEOUT_HEADER,
+        "in": "header",
+        "required": False,
+        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+        "description": "give up after so many milliseconds, where that is less than the service's own limit",
+    },
+]

@@ -16,7 +16,10 @@ import numpy.typing as npt
 from linnet.errors import ImageError
 from service.batcher import Answer
 from service.decoder import Decoder
+from service.problems import code_of
 from service.repository import Model
+
+Top = list[tuple[int, float]]  # class and its probability, most probable first
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,25 @@ async def _predict_one(data: bytes, model: Model, decoder: Decoder) -> Result:
     return Result(await model.batcher.answer(image), decode_ms)
 
 
+async def answer_pixels(images: npt.NDArray[np.uint8], model: Model) -> list[Answer]:  # [N, H, W, 3]
+    """Answer images that come as the network's input; raises `EngineFailed` where the network failed on any of them."""
+    answers = await asyncio.gather(*(model.batcher.answer(image) for image in images), return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return [answer for answer in answers if isinstance(answer, Answer)]
+
+
+def tally(model: Model, results: Sequence[Result], found: Sequence[Top]) -> None:
+    """Put every image of an answered request into the metrics."""
+    for result, best in zip(results, found, strict=True):
+        if isinstance(result.answer, ImageError):
+            model.metrics.add_images([code_of(result.answer)])
+        else:
+            model.metrics.add_answer(result.answer.queue_ms, result.decode_ms)
+            model.metrics.add_prediction(*best[0], uncertain=False)
+
+
 def _detached(error: ImageError) -> ImageError:
     """Return the error without the frames it went through, which would hold the image until a garbage collection."""
     error.__cause__ = error.__context__ = None
@@ -61,7 +83,13 @@ def _since_ms(begin_s: float) -> float:
     return (time.perf_counter() - begin_s) * 1000
 
 
-def top(probabilities: npt.NDArray[np.float32], k: int) -> list[tuple[int, float]]:
+def tops(model: Model, results: Sequence[Result], top_k: int) -> list[Top]:
+    """Return the most probable classes of each image, at least one; nothing for an image that could not be read."""
+    k = min(top_k, len(model.manifest.classes))
+    return [[] if isinstance(result.answer, ImageError) else top(result.answer.probabilities, k) for result in results]
+
+
+def top(probabilities: npt.NDArray[np.float32], k: int) -> Top:
     """Return the k most probable classes (all where there are fewer) as index and probability; ties by index."""
     order = np.argsort(-probabilities, kind="stable")[:k]
     return [(int(index), round(float(probabilities[index]), 6)) for index in order]

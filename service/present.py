@@ -6,67 +6,61 @@ Must not import a web framework.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from linnet.errors import LinnetError
+import orjson
+
+from linnet.errors import ImageError
 from service.errors import UnknownModel
-from service.prediction import Result, top
-from service.problems import PROBLEMS
-from service.repository import Model, Repository
-from service.schemas import (
-    FailedPrediction,
-    ItemError,
-    MetricsBody,
-    ModelBody,
-    PredictBody,
-    Prediction,
-    Score,
-    TimingMs,
-)
+from service.exchange import Exchange
+from service.prediction import Result, Top
+from service.problems import code_of
+from service.repository import Absent, Model, Repository
+from service.schemas import MetricsBody, ModelBody
 
 
 def predict_body(
-    model: Model, request_id: str, filenames: Sequence[str | None], results: Sequence[Result], top_k: int
-) -> str:
-    """Return the answer of POST /predict as JSON."""
-    body = PredictBody(
-        model=model.name,
-        version=str(model.version),
-        variant=model.variant.precision,
-        request_id=request_id,
-        predictions=[
-            _prediction(model, filename, result, top_k) for filename, result in zip(filenames, results, strict=True)
-        ],
-        timing_ms=_timing(results),
+    model: Model, exchange: Exchange, filenames: Sequence[str | None], results: Sequence[Result], found: Sequence[Top]
+) -> bytes:
+    """Return the answer of POST /predict as JSON; `service.schemas.PredictBody` describes it."""
+    return orjson.dumps(
+        {
+            "model": model.name,
+            "version": str(model.version),
+            "variant": model.variant.precision,
+            "request_id": exchange.request_id,
+            "predictions": [
+                _prediction(model, filename, result, best)
+                for filename, result, best in zip(filenames, results, found, strict=True)
+            ],
+            "timing_ms": {stage: round(ms, 3) for stage, ms in exchange.timing_ms.items()},
+        }
     )
-    return body.model_dump_json()
 
 
-def _prediction(model: Model, filename: str | None, result: Result, top_k: int) -> Prediction | FailedPrediction:
-    if isinstance(result.answer, LinnetError):
-        code = PROBLEMS[type(result.answer)].code
-        return FailedPrediction(filename=filename, error=ItemError(code=code, detail=str(result.answer)))
+def _prediction(model: Model, filename: str | None, result: Result, best: Top) -> dict[str, Any]:
+    if isinstance(result.answer, ImageError):
+        return {"filename": filename, "error": {"code": code_of(result.answer), "detail": str(result.answer)}}
     classes = model.manifest.classes
-    scores = [
-        Score(label=classes[index], probability=probability)
-        for index, probability in top(result.answer.probabilities, top_k)
-    ]
-    best = scores[0]
-    return Prediction(filename=filename, label=best.label, confidence=best.probability, uncertain=False, top=scores)
+    scores = [{"label": classes[index], "probability": probability} for index, probability in best]
+    label, confidence = scores[0].values()
+    return {"filename": filename, "label": label, "confidence": confidence, "uncertain": False, "top": scores}
 
 
-def _timing(results: Sequence[Result]) -> TimingMs:
-    answers = [result.answer for result in results if not isinstance(result.answer, LinnetError)]
-    return TimingMs(
-        decode=round(max(result.decode_ms for result in results), 3),
-        queue=round(max((answer.queue_ms for answer in answers), default=0.0), 3),
-        inference=round(max((answer.inference_ms for answer in answers), default=0.0), 3),
-    )
+def timing_ms(results: Sequence[Result]) -> dict[str, float]:
+    """Return the milliseconds of the slowest image in each stage."""
+    answers = [result.answer for result in results if not isinstance(result.answer, ImageError)]
+    return {
+        "decode": max(result.decode_ms for result in results),
+        "queue": max((answer.queue_ms for answer in answers), default=0.0),
+        "inference": max((answer.inference_ms for answer in answers), default=0.0),
+    }
 
 
 def model_bodies(repository: Repository, name: str | None = None) -> list[ModelBody]:
     """Return the entries of GET /models, of one name or all; raises `UnknownModel` for a name that is not there."""
     entries = [_ready(model, is_default=model is repository.default) for model in repository.models]
-    entries += [_failed(entry.name, entry.version) for entry in repository.refused]
+    entries += [_absent(entry) for entry in repository.absent]
     found = [entry for entry in entries if name in (None, entry.name)]
     if name is not None and not found:
         raise UnknownModel(name, sorted(repository.names))
@@ -87,12 +81,12 @@ def _ready(model: Model, *, is_default: bool) -> ModelBody:
     )
 
 
-def _failed(name: str, version: int) -> ModelBody:
+def _absent(entry: Absent) -> ModelBody:
     return ModelBody(
-        name=name,
-        version=str(version),
+        name=entry.name,
+        version=str(entry.version),
         default=False,
-        state="failed",
+        state=entry.state,
         classes=None,
         input_size=None,
         variant=None,

@@ -9,13 +9,17 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 from linnet.errors import ImageTooLarge, LinnetError, UnreadableImage, UnsupportedImage
 from service import errors
+from service.exchange import Exchange
 from service.schemas import ProblemBody
+from service.v2 import errors as v2
 
 MEDIA_TYPE = "application/problem+json"
+PROTOCOL_PREFIX = "/v2"  # what lies under it is the Open Inference Protocol's
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,26 @@ class Problem:
 
 PROBLEMS: dict[type[LinnetError], Problem] = {
     errors.MalformedRequest: Problem(400, "malformed_request", "Malformed request"),
+    errors.InvalidHttp: Problem(400, "invalid_http", "Not HTTP"),
+    errors.KeyRefused: Problem(401, "key_refused", "API key missing or unknown"),
+    errors.AdminKeyNeeded: Problem(403, "admin_key_needed", "Admin key needed"),
+    errors.ManagementOff: Problem(403, "management_off", "Management is off"),
     errors.UnknownPath: Problem(404, "unknown_path", "Unknown path"),
+    v2.InvalidTensor: Problem(400, "invalid_tensor", "Invalid inference request"),
+    v2.UnknownOutput: Problem(400, "unknown_output", "Unknown output of the model"),
     errors.UnknownModel: Problem(404, "unknown_model", "Unknown model"),
     errors.UnknownVersion: Problem(404, "unknown_version", "Unknown version of the model"),
     errors.MethodNotAllowed: Problem(405, "method_not_allowed", "Method not allowed"),
     errors.SlowBody: Problem(408, "slow_body", "Body too slow"),
     errors.BodyTooLarge: Problem(413, "body_too_large", "Body too large"),
+    v2.TensorTextTooLarge: Problem(413, "tensor_text_too_large", "Tensor too large for JSON"),
     errors.TooManyImages: Problem(413, "too_many_images", "Too many images"),
     ImageTooLarge: Problem(413, "image_too_large", "Image with too many pixels"),
     errors.UnsupportedMediaType: Problem(415, "unsupported_media_type", "Unsupported media type"),
     errors.UnsupportedEncoding: Problem(415, "unsupported_encoding", "Unsupported content encoding"),
     UnsupportedImage: Problem(415, "unsupported_image", "Not an image of an accepted format"),
     UnreadableImage: Problem(422, "unreadable_image", "Unreadable image"),
+    errors.LoadFailed: Problem(422, "load_failed", "Bundle refused"),
     errors.EngineFailed: Problem(500, "engine_failed", "Engine failure"),
     errors.InternalError: Problem(500, "internal_error", "Internal error"),
     errors.Overloaded: Problem(503, "overloaded", "Overloaded"),
@@ -53,21 +65,36 @@ PROBLEMS: dict[type[LinnetError], Problem] = {
 MODEL_UNAVAILABLE_RETRY_S = 60
 
 
-def respond(error: LinnetError, request_id: str, headers: dict[str, str] | None = None) -> Response:
-    """Return the answer to a request that failed with `error`; an error without a place in the table is a 500."""
+def respond(error: LinnetError, exchange: Exchange, headers: dict[str, str] | None = None) -> Response:
+    """Return the answer to a request that failed with `error`; an error without a place in the table is a 500.
+
+    Under /v2 it is the error object of the Open Inference Protocol.
+    """
     known = error if type(error) in PROBLEMS else errors.InternalError()
     problem = PROBLEMS[type(known)]
+    exchange.code = problem.code
+    headers = {**_headers(known), **(headers or {})}
+    if exchange.path.startswith(PROTOCOL_PREFIX):
+        return Response(orjson.dumps({"error": str(known)}), problem.status, headers, media_type="application/json")
+    return Response(problem_json(problem, str(known), exchange.request_id), problem.status, headers, MEDIA_TYPE)
+
+
+def problem_json(problem: Problem, detail: str, request_id: str) -> bytes:
+    """Return the body of RFC 9457."""
     body = ProblemBody(
         type=f"urn:linnet:problem:{problem.code}",
         title=problem.title,
         status=problem.status,
-        detail=str(known),
+        detail=detail,
         code=problem.code,
         request_id=request_id,
     )
-    return Response(
-        body.model_dump_json(), problem.status, {**_headers(known), **(headers or {})}, media_type=MEDIA_TYPE
-    )
+    return body.model_dump_json().encode()
+
+
+def code_of(error: LinnetError) -> str:
+    """Return the stable name of an error."""
+    return PROBLEMS[type(error) if type(error) in PROBLEMS else errors.InternalError].code
 
 
 def _headers(error: LinnetError) -> dict[str, str]:
@@ -75,6 +102,8 @@ def _headers(error: LinnetError) -> dict[str, str]:
         return {"Retry-After": str(error.retry_after_s)}
     if isinstance(error, errors.ModelUnavailable):
         return {"Retry-After": str(MODEL_UNAVAILABLE_RETRY_S)}
+    if isinstance(error, errors.KeyRefused):
+        return {"WWW-Authenticate": "Bearer"}
     # The rest of a slow body would be waited for as long as the connection lives.
     return {"Connection": "close"} if isinstance(error, errors.SlowBody) else {}
 

@@ -1,17 +1,46 @@
-"""The model repository in use: which bundles are served, which were refused, and which one a request means.
+"""The model repository in use: which bundles are served, which are not, and which one a request means.
 
 Must not import a web framework.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
 
 from linnet.bundle import Manifest, Variant
 from service.batcher import Batcher
 from service.engine import Engine
 from service.errors import ModelUnavailable, NotReady, UnknownModel, UnknownVersion
+from service.metrics import ModelMetrics
+
+
+class Leases:
+    """Counts the requests that use a model, so that it is let go only when none does."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = asyncio.Event()
+        self._none.set()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the model in use; on the event loop only."""
+        self._count += 1
+        self._none.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if self._count == 0:
+                self._none.set()
+
+    async def ended(self) -> None:
+        """Return when nobody uses the model."""
+        await self._none.wait()
 
 
 @dataclass(frozen=True)
@@ -23,6 +52,8 @@ class Model:
     provider: str
     engine: Engine
     batcher: Batcher
+    metrics: ModelMetrics
+    leases: Leases = field(default_factory=Leases)
 
     @property
     def name(self) -> str:
@@ -34,58 +65,80 @@ class Model:
         """Return the model's version."""
         return self.manifest.version
 
+    async def close(self) -> None:
+        """Answer the requests that use it, then let the network and its thread go."""
+        await self.leases.ended()
+        await self.batcher.close()
+        await asyncio.to_thread(self.engine.close)
+
 
 @dataclass(frozen=True)
-class Refused:
-    """A bundle that is there and is not served."""
+class Absent:
+    """A bundle that is there and is not served: refused when it was loaded, or unloaded by its operator."""
 
     name: str
     version: int
+    state: Literal["failed", "unloaded"]
     reason: str
 
 
 class Repository:
-    """Models by name and version; does not change once it is built."""
+    """Models by name and version; does not change once it is built: a change makes another."""
 
-    def __init__(self, models: Sequence[Model], refused: Sequence[Refused], default: str | None) -> None:
-        self.models = models
-        self.refused = refused
-        self.names = {model.name for model in models} | {entry.name for entry in refused}
+    def __init__(self, models: Sequence[Model], absent: Sequence[Absent], default: str | None) -> None:
+        self.models = sorted(models, key=lambda model: (model.name, model.version))
+        self.absent = absent
+        self.names = {model.name for model in models} | {entry.name for entry in absent}
         self.default_name = default or min(self.names, default=None)
+        self._served: dict[str, dict[str, Model]] = {}
+        for model in self.models:
+            self._served.setdefault(model.name, {})[str(model.version)] = model
+        self._newest = {name: list(versions.values())[-1] for name, versions in self._served.items()}
 
     @property
     def default(self) -> Model | None:
         """Return what answers requests that name no model: the highest version served of the default name."""
-        return max(
-            (model for model in self.models if model.name == self.default_name),
-            key=lambda model: model.version,
-            default=None,
+        return None if self.default_name is None else self._newest.get(self.default_name)
+
+    def serves(self, name: str) -> bool:
+        """Tell whether a version of that name is served."""
+        return name in self._newest
+
+    def versions(self, name: str) -> list[str]:
+        """List the served versions of a name, oldest first."""
+        return list(self._served.get(name, {}))
+
+    def with_versions(self, name: str, models: Sequence[Model], absent: Sequence[Absent]) -> Repository:
+        """Return the repository with exactly these versions of `name`; the default name stays."""
+        return Repository(
+            [*(model for model in self.models if model.name != name), *models],
+            [*(entry for entry in self.absent if entry.name != name), *absent],
+            self.default_name,
         )
 
     def resolve(self, name: str | None, version: str | None) -> Model:
         """Return the model that is meant; without a version the highest that is served.
 
-        Raises `UnknownModel`, `UnknownVersion`, `ModelUnavailable` where the bundle was refused, or `NotReady` where
-        the request names no model and the default is not there.
+        Raises `UnknownModel`, `UnknownVersion`, `ModelUnavailable` where the bundle is there but not served, or
+        `NotReady` where the request names no model and the default is not there.
         """
         if name is None:
             if self.default_name not in self.names:
                 raise NotReady(f"there is no model {self.default_name!r}" if self.default_name else "there is no model")
             name = self.default_name
-        served = {str(model.version): model for model in self.models if model.name == name}
-        refused = {str(entry.version) for entry in self.refused if entry.name == name}
-        if name not in self.names:
-            raise UnknownModel(name, sorted(self.names))
-        if version is None and served:
-            return max(served.values(), key=lambda model: model.version)
+        if version is None and name in self._newest:
+            return self._newest[name]
+        served = self._served.get(name, {})
         if version in served:
             return served[version]
-        if version is None or version in refused:
+        if name not in self.names:
+            raise UnknownModel(name, sorted(self.names))
+        absent = {str(entry.version): entry for entry in self.absent if entry.name == name}
+        if version is None or version in absent:
             raise ModelUnavailable(name)
-        raise UnknownVersion(name, version, sorted(served.keys() | refused, key=int))
+        raise UnknownVersion(name, version, sorted(served.keys() | absent.keys(), key=int))
 
     async def close(self) -> None:
         """Answer what was taken, then let every engine go."""
         for model in self.models:
-            await model.batcher.close()
-            model.engine.close()
+            await model.close()

@@ -1,25 +1,26 @@
-"""The endpoints: each translates HTTP to a call and the result to JSON, and decides nothing else.
+"""The endpoints of the project's own API: each translates HTTP to a call and the result to JSON.
 
 Must not import ONNX Runtime.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, cast
+from typing import cast
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.requests import ClientDisconnect
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from linnet.errors import ImageError
 from service import present
-from service.errors import DeadlineExceeded
+from service.answering import accounted, deadline, use, while_connected
 from service.lifecycle import Service
-from service.openapi import PREDICT_BODY
-from service.prediction import predict
+from service.openapi import PREDICT_BODY, PREDICT_PARAMETERS
+from service.prediction import predict, tally, tops
 from service.problems import openapi_responses, respond
+from service.query import predict_query
 from service.schemas import ModelsBody, PredictBody, StatusBody
+from service.scrape import exposition
 from service.uploads import declared_bytes, read_uploads
 
 router = APIRouter()
@@ -33,63 +34,43 @@ def service_of(request: Request) -> Service:
 @router.post(
     "/predict",
     response_model=PredictBody,
-    responses=openapi_responses(400, 404, 408, 413, 415, 422, 500, 503, 504),
-    openapi_extra={"requestBody": PREDICT_BODY},
+    responses=openapi_responses(400, 401, 404, 408, 413, 415, 422, 500, 503, 504),
+    openapi_extra={"requestBody": PREDICT_BODY, "parameters": PREDICT_PARAMETERS},
     tags=["predict"],
     summary="Classify one or many images",
 )
-async def post_predict(
-    request: Request,
-    model: Annotated[str | None, Query(description="name; the default model where it is left out")] = None,
-    version: Annotated[str | None, Query(description="the highest that is served where it is left out")] = None,
-    top_k: Annotated[int, Query(ge=1, description="classes to return, most probable first")] = 5,
-) -> Response:
+async def post_predict(request: Request) -> Response:
     """Return the classes of every image, in the order sent.
 
     In a request of several images one that cannot be read has an `error` in its place.
     """
-    service = service_of(request)
-    timeout_ms = service.settings.timeout_ms
-    try:
-        async with asyncio.timeout(timeout_ms / 1000):
-            return await _predict(request, service, model, version, top_k)
-    except TimeoutError as error:
-        raise DeadlineExceeded(timeout_ms) from error
+    service, exchange = service_of(request), request.state.exchange
+    async with deadline(request.headers, service.settings.timeout_ms):
+        query = predict_query(request.query_params)
+        model = service.repository.resolve(query.model, query.version)
+        with use(model, exchange), service.admission.admit(declared_bytes(request.headers, service.limits)) as hold:
+            uploads = await read_uploads(request.headers, request.receive, hold, service.limits, service.pool)
+            exchange.body_bytes = hold.bytes
+            with accounted(model, exchange, len(uploads)):
+                work = predict([upload.data for upload in uploads], model, service.decoder)
+                results = await while_connected(request.receive, work)
+    exchange.timing_ms = present.timing_ms(results)
+    found = tops(model, results, query.top_k)
+    tally(model, results, found)
+    if len(results) == 1 and isinstance(results[0].answer, ImageError):
+        return respond(results[0].answer, exchange)
+    filenames = [upload.filename for upload in uploads]
+    body = present.predict_body(model, exchange, filenames, results, found)
+    return Response(body, media_type="application/json")
 
 
-async def _predict(request: Request, service: Service, name: str | None, version: str | None, top_k: int) -> Response:
-    model = service.repository.resolve(name, version)
-    with service.admission.admit(declared_bytes(request.headers, service.limits)) as hold:
-        uploads = await read_uploads(request.headers, request.receive, hold, service.limits, service.pool)
-        work = asyncio.create_task(predict([upload.data for upload in uploads], model, service.decoder))
-        leaving = asyncio.create_task(_client_leaves(request))
-        try:
-            await asyncio.wait({work, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                raise ClientDisconnect
-            results = work.result()
-        finally:
-            work.cancel()
-            leaving.cancel()
-        request_id = request.state.request_id
-        if len(results) == 1 and isinstance(results[0].answer, ImageError):
-            return respond(results[0].answer, request_id)
-        names = [upload.filename for upload in uploads]
-        return Response(present.predict_body(model, request_id, names, results, top_k), media_type="application/json")
-
-
-async def _client_leaves(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-@router.get("/models", responses=openapi_responses(503), tags=["models"], summary="List the models")
+@router.get("/models", responses=openapi_responses(401, 503), tags=["models"], summary="List the models")
 async def get_models(request: Request) -> ModelsBody:
     """Return every version of every model, with the metrics measured on the very file in use."""
     return ModelsBody(models=present.model_bodies(service_of(request).repository))
 
 
-@router.get("/models/{name}", responses=openapi_responses(404, 503), tags=["models"], summary="List one model")
+@router.get("/models/{name}", responses=openapi_responses(401, 404, 503), tags=["models"], summary="List one model")
 async def get_model(request: Request, name: str) -> ModelsBody:
     """Return every version of one model."""
     repository = service_of(request).repository
@@ -104,6 +85,20 @@ async def get_healthz() -> StatusBody:
 
 @router.get("/readyz", responses=openapi_responses(503), tags=["probes"], summary="May requests be sent here?")
 async def get_readyz(request: Request) -> StatusBody:
-    """Answer 200 when the default model is loaded, warm and has answered; 503 before, and while shutting down."""
+    """Answer 200 when every expected model is loaded, warm and has answered; 503 before, and while shutting down."""
     service_of(request).check_ready()
     return StatusBody(status="ready")
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+    tags=["probes"],
+    summary="What has been counted and measured",
+)
+async def get_metrics(request: Request) -> Response:
+    """Return every metric in the text format of Prometheus; with several workers their sum."""
+    return Response(exposition(service_of(request)), media_type=CONTENT_TYPE_LATEST)

@@ -93,7 +93,7 @@ class ModelBody(Body):
     name: str
     version: str
     default: bool = Field(description="true for the version that answers requests naming no model")
-    state: Literal["ready", "failed"]
+    state: Literal["ready", "failed", "unloaded"]
     classes: list[str] | None
     input_size: int | None = Field(description="side of the square input, pixels")
     variant: str | None

@@ -21,22 +21,10 @@ from service.app import create_app
 from service.connections import bounded_protocol
 from service.errors import CannotListen
 from service.lifecycle import Service
+from service.logs import log_config
 from service.memory import return_large_blocks
 from service.repository import Model
 from service.settings import Settings
-
-LOG_CONFIG = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-    "loggers": {
-        "service": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},
-        # Says of every damaged body what its client is told anyway.
-        "python_multipart": {"level": "ERROR"},
-    },
-}
 
 # Longer than the idle time of common load balancers (60 s), which otherwise send into a connection that just closed.
 KEEP_ALIVE_S = 75
@@ -59,10 +47,12 @@ def serve(settings: Settings) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=bounded_protocol(settings.header_timeout_ms / 1000, settings.body_timeout_ms / 1000),
+        http=bounded_protocol(
+            settings.header_timeout_ms / 1000, settings.body_timeout_ms / 1000, service.metrics.count_unparsed
+        ),
         ws="none",
         lifespan="on",
-        log_config=LOG_CONFIG,
+        log_config=log_config(settings.log_format, settings.log_level),
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -91,7 +81,7 @@ class Server(uvicorn.Server):
         self._announcing = asyncio.create_task(self._announce())
 
     async def _announce(self) -> None:
-        loading = self._service.loading
+        loading = self._service.catalogue.loading
         if loading is None:
             return
         await asyncio.wait([loading])
@@ -103,7 +93,7 @@ class Server(uvicorn.Server):
             self._service.check_ready()
         except LinnetError as error:
             logger.error("%s", error)
-        models = ", ".join(_described(model) for model in loading.result().models)
+        models = ", ".join(_described(model) for model in self._service.repository.models)
         logger.info("Serving %s: %s", self._url, models or "no model")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

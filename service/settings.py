@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from linnet.bundle import MODEL_NAME_PATTERN
@@ -21,6 +21,7 @@ from service.errors import InvalidSetting, UnknownSetting
 
 PREFIX = "LINNET_"
 MIB = 1024 * 1024
+_NAMES_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}( *, *[a-z0-9][a-z0-9_.-]{0,63})*$"
 
 
 class Settings(BaseSettings):
@@ -34,7 +35,18 @@ class Settings(BaseSettings):
     model: str | None = Field(
         default=None,
         pattern=MODEL_NAME_PATTERN,
-        description="model that answers requests naming none, and that readiness waits for; unset: first by name",
+        description="model that answers requests naming none; unset: the first of LINNET_MODELS, or else by name",
+    )
+    models: str | None = Field(
+        default=None,
+        pattern=_NAMES_PATTERN,
+        description="names, separated by commas, that readiness waits for; unset: the default model alone",
+    )
+    poll_s: float = Field(
+        default=0,
+        ge=0,
+        description="seconds between looks for new, changed and removed bundles; 0 never looks: changes take a restart "
+        "or a call",
     )
     provider: Provider = Field(
         default="auto", description="'cuda' stops the start where CUDA does not become active; 'auto' falls back to cpu"
@@ -70,7 +82,11 @@ class Settings(BaseSettings):
         description="bytes of bodies held at once, so the memory that uploads can take; past it requests get 503; "
         "JSON bodies take up to three times their bytes while they are parsed",
     )
-    timeout_ms: int = Field(default=30_000, ge=1, description="time from request to answer; past it the answer is 504")
+    timeout_ms: int = Field(
+        default=30_000,
+        ge=1,
+        description="time from request to answer; past it the answer is 504; X-Timeout-Ms asks for less",
+    )
     body_timeout_ms: int = Field(
         default=15_000,
         ge=1,
@@ -79,6 +95,36 @@ class Settings(BaseSettings):
     header_timeout_ms: int = Field(
         default=10_000, ge=1, description="time for a request's head to arrive; past it the connection closes"
     )
+    api_keys: SecretStr | None = Field(
+        default=None,
+        description="keys, separated by commas, of which a request must send one; unset (and no file): none is needed",
+    )
+    api_keys_file: Path | None = Field(
+        default=None, description="file with one such key per line, read at the start; '#' begins a comment"
+    )
+    admin_keys: SecretStr | None = Field(
+        default=None,
+        description="keys, separated by commas, that may load and unload models; unset (and no file): nobody may",
+    )
+    admin_keys_file: Path | None = Field(default=None, description="file with one such key per line, read at the start")
+    cors_origins: str | None = Field(
+        default=None,
+        description="origins, separated by commas, whose pages may call the service from browsers; unset: none, *: all",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="'json' writes one object per line for machines, 'console' text for people"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="the least severe messages that are written"
+    )
+    access_log: bool = Field(
+        default=True, description="one line per request, probes that succeed left out; costs some CPU under load"
+    )
+
+    @property
+    def expected_models(self) -> list[str]:
+        """List the names of `models`."""
+        return [name.strip() for name in (self.models or "").split(",") if name.strip()]
 
 
 def read_settings(**arguments: Any) -> Settings:

@@ -6,6 +6,7 @@ Must not import ONNX Runtime.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -53,12 +54,7 @@ async def read_uploads(headers: Headers, receive: Receive, hold: Hold, limits: L
     Raises the `RequestError` that says what is wrong with the body.
     """
     reader = _reader(headers, limits)
-    try:
-        async with asyncio.timeout(limits.body_timeout_ms / 1000):
-            async for chunk in chunks(receive, hold, limits.max_bytes):
-                reader.feed(chunk)
-    except TimeoutError as error:
-        raise SlowBody(limits.body_timeout_ms) from error
+    await _feed(reader.feed, receive, hold, limits)
     if isinstance(reader, JsonReader):
         uploads = await asyncio.get_running_loop().run_in_executor(pool, reader.finish)
     else:
@@ -67,10 +63,31 @@ async def read_uploads(headers: Headers, receive: Receive, hold: Hold, limits: L
     return uploads
 
 
-def _reader(headers: Headers, limits: Limits) -> Reader:
+async def read_all(headers: Headers, receive: Receive, hold: Hold, limits: Limits) -> bytes:
+    """Read the body whole; raises `UnsupportedEncoding`, `BodyTooLarge`, `SlowBody` or `Overloaded`."""
+    _check_encoding(headers)
+    body = bytearray()
+    await _feed(body.extend, receive, hold, limits)
+    return bytes(body)
+
+
+async def _feed(feed: Callable[[bytes], None], receive: Receive, hold: Hold, limits: Limits) -> None:
+    try:
+        async with asyncio.timeout(limits.body_timeout_ms / 1000):
+            async for chunk in chunks(receive, hold, limits.max_bytes):
+                feed(chunk)
+    except TimeoutError as error:
+        raise SlowBody(limits.body_timeout_ms) from error
+
+
+def _check_encoding(headers: Headers) -> None:
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise UnsupportedEncoding(encoding)
+
+
+def _reader(headers: Headers, limits: Limits) -> Reader:
+    _check_encoding(headers)
     content_type = headers.get("content-type", "application/octet-stream")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":

@@ -20,6 +20,7 @@ from linnet.preprocess import load_image
 from linnet.session import open_network
 
 CLASSES = ("red", "green", "blue")
+OUTPUTS = ("probabilities", "logits", "embedding")
 SIDE_PX = 16
 FAILING_RED = 77  # an image whose mean red is exactly this makes ONNX Runtime raise
 COLOURS = {"poison": (FAILING_RED, 0, 0), "red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
@@ -65,10 +66,7 @@ def _network() -> onnx.ModelProto:
         nodes,
         "colours",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
-        [
-            helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", 3])
-            for output in ("probabilities", "logits", "embedding")
-        ],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", 3]) for output in OUTPUTS],
         [
             helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
             helper.make_tensor("scale", TensorProto.FLOAT, [], [50.0]),
@@ -95,7 +93,7 @@ def _manifest(source: Path, name: str, version: int) -> dict[str, Any]:
             }
         ],
         "input": {"name": "image", "dtype": "uint8", "shape": (-1, SIDE_PX, SIDE_PX, 3)},
-        "outputs": [{"name": "probabilities", "dtype": "float32", "shape": (-1, 3)}],
+        "outputs": [{"name": output, "dtype": "float32", "shape": (-1, 3)} for output in OUTPUTS],
         "classes": CLASSES,
         "preprocess": preprocess,
         "calibration": {"temperature": 1.0},

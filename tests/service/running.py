@@ -30,7 +30,7 @@ async def client_of(app: FastAPI, *, loaded: bool = True) -> AsyncIterator[httpx
     """Run `app` in this event loop, with its models loaded unless told otherwise."""
     async with app.router.lifespan_context(app):
         if loaded:
-            await app.state.service.loading
+            await app.state.service.catalogue.loading
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
             yield client
 

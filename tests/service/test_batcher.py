@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linnet.session import Outputs
 from service.batcher import Batcher, Image
 from service.errors import EngineFailed, NotReady
 
@@ -22,14 +22,19 @@ class Echo:
     failing: frozenset[int] = frozenset()
     batches: list[list[int]] = field(default_factory=list)
 
-    async def __call__(self, images: Sequence[Image]) -> npt.NDArray[np.float32]:
+    async def __call__(self, images: Sequence[Image]) -> Outputs:
         numbers = [int(image[0, 0, 0]) for image in images]
         self.batches.append(numbers)
         for _ in range(self.ticks):
             await asyncio.sleep(0)
         if self.failing & set(numbers):
             raise RuntimeError("told to fail")
-        return np.array([[number] for number in numbers], np.float32)
+        return rows([[number] for number in numbers])
+
+
+def rows(values: list[list[int]]) -> Outputs:
+    row = np.array(values, np.float32)
+    return Outputs(row, row, row)
 
 
 def image(number: int) -> Image:
@@ -77,8 +82,8 @@ def test_an_abandoned_image_is_not_computed() -> None:
 
 
 def test_too_few_answers_are_a_failure_not_a_shift() -> None:
-    async def short(images: Sequence[Image]) -> npt.NDArray[np.float32]:
-        return np.zeros((len(images) - 1, 3), np.float32)
+    async def short(images: Sequence[Image]) -> Outputs:
+        return rows([[0, 0, 0]] * (len(images) - 1))
 
     with pytest.raises(EngineFailed):
         asyncio.run(Batcher(short, 4).answer(image(1)))

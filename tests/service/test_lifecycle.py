@@ -81,7 +81,7 @@ def test_a_provider_that_is_not_there_is_never_ready(models_dir: Path, wanted: s
     async def scenario() -> None:
         app = create_app(Settings.model_validate({"models_dir": models_dir, "provider": wanted}))
         async with client_of(app, loaded=False) as client:
-            await asyncio.wait([app.state.service.loading])
+            await asyncio.wait([app.state.service.catalogue.loading])
             answers["/healthz"] = (await client.get("/healthz")).status_code
             answers["/readyz"] = (await client.get("/readyz")).status_code
 

@@ -10,9 +10,14 @@ import pytest
 from linnet.bundle import sha256_of
 from linnet.errors import ProviderUnavailable
 from linnet.session import PROVIDER_NAMES
-from service.loading import load_repository
+from service.loading import Loaded, Loader
+from service.metrics import Metrics
 from service.settings import Settings
 from tests.service.bundles import write_model
+
+
+def load_all(models_dir: Path) -> Loaded:
+    return Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load_all()
 
 
 def _truncate(bundle: Path) -> None:
@@ -72,11 +77,11 @@ def test_a_bad_bundle_is_refused_with_one_sentence_and_the_others_load(
     write_model(tmp_path / "models", "good")
     damage(write_model(tmp_path / "models", "bad", 3))
     with caplog.at_level(logging.ERROR):
-        repository = load_repository(Settings(models_dir=tmp_path / "models", provider="cpu"))
-    assert [model.name for model in repository.models] == ["good"]
-    assert [(entry.name, entry.version) for entry in repository.refused] == [("bad", 3)]
-    assert reason in repository.refused[0].reason
-    assert [record.getMessage() for record in caplog.records] == [repository.refused[0].reason]
+        loaded = load_all(tmp_path / "models")
+    assert [model.name for model in loaded.models] == ["good"]
+    assert [(entry.name, entry.version) for entry in loaded.failed] == [("bad", 3)]
+    assert reason in loaded.failed[0].reason
+    assert [record.getMessage() for record in caplog.records] == [loaded.failed[0].reason]
 
 
 def test_a_network_that_onnx_runtime_cannot_open_is_refused(tmp_path: Path) -> None:
@@ -86,8 +91,8 @@ def test_a_network_that_onnx_runtime_cannot_open_is_refused(tmp_path: Path) -> N
     manifest = json.loads((bundle / "bundle.json").read_text())
     manifest["variants"][0] |= {"size_bytes": 13, "sha256": sha256_of(bundle / "model.onnx")}
     (bundle / "bundle.json").write_text(json.dumps(manifest))
-    repository = load_repository(Settings(models_dir=tmp_path / "models", provider="cpu"))
-    assert "does not run" in repository.refused[0].reason
+    loaded = load_all(tmp_path / "models")
+    assert "does not run" in loaded.failed[0].reason
 
 
 def test_cuda_asked_for_and_not_there_stops_everything(models_dir: Path) -> None:
@@ -96,4 +101,4 @@ def test_cuda_asked_for_and_not_there_stops_everything(models_dir: Path) -> None
     if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
         pytest.skip("CUDA is there")
     with pytest.raises(ProviderUnavailable):
-        load_repository(Settings(models_dir=models_dir, provider="cuda"))
+        Loader(Settings(models_dir=models_dir, provider="cuda"), Metrics()).load_all()

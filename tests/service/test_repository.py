@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from service.errors import ModelUnavailable, UnknownModel, UnknownVersion
-from service.loading import load_repository
+from service.loading import Loader
+from service.metrics import Metrics
 from service.repository import Repository
 from service.settings import Settings
 from tests.service.bundles import write_model
@@ -17,7 +18,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         write_model(models_dir, name, version)
     for name, version in (("alpha", 11), ("gamma", 1)):
         (write_model(models_dir, name, version) / "model.onnx").unlink()
-    return load_repository(Settings(models_dir=models_dir, provider="cpu"))
+    loaded = Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load_all()
+    return Repository(loaded.models, loaded.failed, None)
 
 
 @pytest.mark.parametrize(
@@ -62,4 +64,4 @@ def test_a_model_that_is_not_there_is_named(
 
 
 def test_the_default_does_not_change_because_its_bundle_fails(repository: Repository) -> None:
-    assert Repository(repository.models, repository.refused, "gamma").default is None
+    assert Repository(repository.models, repository.absent, "gamma").default is None

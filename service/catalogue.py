@@ -1,0 +1,176 @@
+"""Changes the model repository while it serves: load, unload, reload, and look for new bundles.
+
+A change is prepared beside what serves, put in place at once, and what it replaced answers its requests before it goes;
+so a failed load leaves the old version serving and a swap loses no request. Must not import a web framework.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from linnet.bundle import bundle_directories
+from linnet.errors import LinnetError
+from service.errors import LoadFailed, NotReady, UnknownModel
+from service.loading import Loader
+from service.memory import release_free_memory
+from service.metrics import Metrics
+from service.repository import Absent, Model, Repository
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+Fingerprint = tuple[tuple[str, int, int], ...]  # name, bytes and time of change of each file of a bundle
+
+
+class Catalogue:
+    """The repository in use and its changes, one at a time; lives on one event loop."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._loader = Loader(settings, metrics)
+        self._repository: Repository | None = None
+        self._seen: dict[Path, Fingerprint] = {}
+        self._change = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.loading: asyncio.Task[None] | None = None
+
+    @property
+    def repository(self) -> Repository:
+        """Return the model repository; raises `NotReady` before it is loaded."""
+        if self._repository is not None:
+            return self._repository
+        if self.loading is not None and self.loading.done():
+            raise NotReady("the models could not be loaded")
+        raise NotReady("models are being loaded")
+
+    def start(self) -> None:
+        """Begin to load the models; liveness does not wait for them."""
+        self.loading = self._keep(self._load_all())
+        if self._settings.poll_s:
+            self._keep(self._poll(self._settings.poll_s))
+
+    async def stop(self) -> None:
+        """Wait for a change that is under way, then let every model go."""
+        if self.loading is not None:
+            await asyncio.wait([self.loading])
+        async with self._change:
+            for task in list(self._tasks):
+                task.cancel()
+            if self._repository is not None:
+                await self._repository.close()
+
+    async def load(self, name: str) -> None:
+        """Load every version of `name` anew from its files; versions whose files are gone are let go.
+
+        Goes on where its caller is cancelled. Raises `UnknownModel` where the folder has no such name, and `LoadFailed`
+        where a version was refused; what served before it goes on serving.
+        """
+        await asyncio.shield(self._keep(self._load(name)))
+
+    async def unload(self, name: str) -> None:
+        """Let every version of `name` go; returns when its memory is free. Raises `UnknownModel`."""
+        await asyncio.shield(self._keep(self._unload(name)))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background; the event loop alone would let a task be collected."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._let_go)
+        return task
+
+    def _let_go(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LoadFailed):
+            logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
+
+    async def _load_all(self) -> None:
+        self._seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
+        loaded = await asyncio.to_thread(self._loader.load_all)
+        default = self._settings.model or next(iter(self._settings.expected_models), None)
+        self._repository = Repository(loaded.models, loaded.failed, default)
+        self._mark(loaded.models, 1)
+
+    async def _load(self, name: str) -> None:
+        async with self._change:
+            seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
+            await self._replace(name, [path for path in seen if path.parent.name == name], seen)
+
+    async def _replace(self, name: str, directories: Sequence[Path], seen: dict[Path, Fingerprint]) -> None:
+        before = self.repository
+        if not directories and name not in before.names:
+            raise UnknownModel(name, sorted(before.names))
+        self._seen = {**self._of_others(name), **{path: seen[path] for path in directories}}
+        loaded = await asyncio.to_thread(self._loader.load, directories)
+        old = [model for model in before.models if model.name == name]
+        failed_versions = {entry.version for entry in loaded.failed}
+        kept = [model for model in old if model.version in failed_versions]
+        kept_versions = {model.version for model in kept}
+        absent = [entry for entry in loaded.failed if entry.version not in kept_versions]
+        self._repository = before.with_versions(name, [*loaded.models, *kept], absent)
+        await self._retire([model for model in old if model not in kept])
+        self._mark(loaded.models, 1)
+        if loaded.failed:
+            raise LoadFailed(name, loaded.failed[0].reason, still_serving=bool(kept))
+
+    async def _unload(self, name: str) -> None:
+        async with self._change:
+            before = self.repository
+            if name not in before.names:
+                raise UnknownModel(name, sorted(before.names))
+            old = [model for model in before.models if model.name == name]
+            gone = [Absent(name, model.version, "unloaded", "unloaded by its operator") for model in old]
+            rest = [entry for entry in before.absent if entry.name == name]
+            self._repository = before.with_versions(name, [], [*gone, *rest])
+            for model in old:
+                self._metrics.loads.labels(name, str(model.version), "unloaded").inc()
+            await self._retire(old)
+
+    async def _retire(self, models: Sequence[Model]) -> None:
+        """Let models go that no new request finds; their own requests are answered first."""
+        for model in models:
+            await model.close()
+        self._mark(models, 0)
+        await asyncio.to_thread(release_free_memory)
+
+    def _mark(self, models: Sequence[Model], value: int) -> None:
+        for model in models:
+            labels = (model.name, str(model.version), model.variant.precision, model.provider)
+            self._metrics.served.labels(*labels).set(value)
+
+    def _of_others(self, name: str) -> dict[Path, Fingerprint]:
+        return {path: seen for path, seen in self._seen.items() if path.parent.name != name}
+
+    async def _poll(self, interval_s: float) -> None:
+        """Load what is new or changed in the models folder, and let go what is gone, for ever."""
+        while True:
+            await asyncio.sleep(interval_s)
+            if self._repository is None:
+                continue
+            async with self._change:
+                seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
+                changed = {path.parent.name for path, _ in seen.items() ^ self._seen.items()}
+                for name in sorted(changed):
+                    try:
+                        await self._replace(name, [path for path in seen if path.parent.name == name], seen)
+                    except LoadFailed:
+                        pass  # the loader has said why
+                    except LinnetError as error:
+                        logger.error("%s", error, extra={"model": name})
+
+
+def _fingerprints(models_dir: Path) -> dict[Path, Fingerprint]:
+    """Return what can be seen of every bundle without reading it."""
+    return {directory: _fingerprint(directory) for directory in bundle_directories(models_dir)}
+
+
+def _fingerprint(directory: Path) -> Fingerprint:
+    try:
+        status = [(path.name, path.stat()) for path in sorted(directory.iterdir())]
+    except OSError:  # it is being removed
+        return ()
+    return tuple((name, found.st_size, found.st_mtime_ns) for name, found in status)

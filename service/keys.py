@@ -1,0 +1,79 @@
+"""API keys: who may ask, and who may change what is served.
+
+Keys are compared in constant time against every known one, so that the time of a refusal tells nothing. Must not import
+a web framework.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from service.errors import AdminKeyNeeded, KeyRefused, ManagementOff, UnreadableKeys
+from service.settings import Settings
+
+
+class Keys:
+    """The keys of one service, held as digests."""
+
+    def __init__(self, ordinary: list[str], admin: list[str]) -> None:
+        self._ordinary = [_digest(key) for key in ordinary]
+        self._admin = [_digest(key) for key in admin]
+
+    @classmethod
+    def of(cls, settings: Settings) -> Keys:
+        """Read the keys that the settings name; raises `UnreadableKeys`."""
+        return cls(
+            _read(settings.api_keys, settings.api_keys_file, "LINNET_API_KEYS_FILE"),
+            _read(settings.admin_keys, settings.admin_keys_file, "LINNET_ADMIN_KEYS_FILE"),
+        )
+
+    @property
+    def are_needed(self) -> bool:
+        """Tell whether ordinary requests need a key."""
+        return bool(self._ordinary)
+
+    def check(self, headers: Mapping[str, str]) -> None:
+        """Let an ordinary request in, or raise `KeyRefused`; an admin key is good as well."""
+        if self.are_needed and not _is_known(_sent_key(headers), self._ordinary + self._admin):
+            raise KeyRefused
+
+    def check_admin(self, headers: Mapping[str, str]) -> None:
+        """Let a request in that changes what is served; raises `ManagementOff`, `AdminKeyNeeded` or `KeyRefused`."""
+        if not self._admin:
+            raise ManagementOff
+        key = _sent_key(headers)
+        if not _is_known(key, self._admin):
+            raise AdminKeyNeeded if _is_known(key, self._ordinary) else KeyRefused
+
+
+def _sent_key(headers: Mapping[str, str]) -> str:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _is_known(key: str, digests: list[bytes]) -> bool:
+    sent = _digest(key)
+    return sum([hmac.compare_digest(sent, digest) for digest in digests]) > 0  # a list: every one is compared
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+def _read(listed: SecretStr | None, path: Path | None, variable: str) -> list[str]:
+    keys = listed.get_secret_value().split(",") if listed else []
+    if path is not None:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableKeys(variable, path, str(error)) from error
+        found = [line.partition("#")[0].strip() for line in lines]
+        if not any(found):
+            raise UnreadableKeys(variable, path, "it holds no key")
+        keys += found
+    return [key.strip() for key in keys if key.strip()]
