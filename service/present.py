@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from linnet.errors import LinnetError
+import numpy as np
+import numpy.typing as npt
+
+from linnet.bundle import Manifest
+from linnet.errors import ImageError
 from service.errors import UnknownModel
 from service.prediction import Result, top
 from service.problems import PROBLEMS
@@ -34,28 +38,35 @@ def predict_body(
         variant=model.variant.precision,
         request_id=request_id,
         predictions=[
-            _prediction(model, filename, result, top_k) for filename, result in zip(filenames, results, strict=True)
+            prediction(model.manifest, filename, _said(result), top_k)
+            for filename, result in zip(filenames, results, strict=True)
         ],
         timing_ms=_timing(results),
     )
     return body.model_dump_json()
 
 
-def _prediction(model: Model, filename: str | None, result: Result, top_k: int) -> Prediction | FailedPrediction:
-    if isinstance(result.answer, LinnetError):
-        code = PROBLEMS[type(result.answer)].code
-        return FailedPrediction(filename=filename, error=ItemError(code=code, detail=str(result.answer)))
-    classes = model.manifest.classes
+def prediction(
+    manifest: Manifest, filename: str | None, answer: npt.NDArray[np.float32] | ImageError, top_k: int
+) -> Prediction | FailedPrediction:
+    """Return what is said of one image: by its probabilities [K], or by the error that kept it from having any."""
+    if isinstance(answer, ImageError):
+        return FailedPrediction(
+            filename=filename, error=ItemError(code=PROBLEMS[type(answer)].code, detail=str(answer))
+        )
     scores = [
-        Score(label=classes[index], probability=probability)
-        for index, probability in top(result.answer.probabilities, top_k)
+        Score(label=manifest.classes[index], probability=probability) for index, probability in top(answer, top_k)
     ]
     best = scores[0]
     return Prediction(filename=filename, label=best.label, confidence=best.probability, uncertain=False, top=scores)
 
 
+def _said(result: Result) -> npt.NDArray[np.float32] | ImageError:
+    return result.answer if isinstance(result.answer, ImageError) else result.answer.probabilities
+
+
 def _timing(results: Sequence[Result]) -> TimingMs:
-    answers = [result.answer for result in results if not isinstance(result.answer, LinnetError)]
+    answers = [result.answer for result in results if not isinstance(result.answer, ImageError)]
     return TimingMs(
         decode=round(max(result.decode_ms for result in results), 3),
         queue=round(max((answer.queue_ms for answer in answers), default=0.0), 3),
