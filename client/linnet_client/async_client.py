@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from types import TracebackType
 from typing import TypeVar
 
@@ -68,7 +68,7 @@ class AsyncClient:
         version: str | int | None = None,
         top_k: int | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
-    ) -> AsyncIterator[Prediction | FailedPrediction]:
+    ) -> AsyncGenerator[Prediction | FailedPrediction, None]:
         """Yield what each image shows, in order; see `Client.predict_many`."""
         question = Question(model, version, top_k)
 

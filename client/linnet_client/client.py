@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import TypeVar
 
@@ -83,7 +83,7 @@ class Client:
         version: str | int | None = None,
         top_k: int | None = None,
         concurrency: int = DEFAULT_CONCURRENCY,
-    ) -> Iterator[Prediction | FailedPrediction]:
+    ) -> Generator[Prediction | FailedPrediction, None, None]:
         """Yield what each image shows, in order, with at most `concurrency` requests under way.
 
         Images are read when their turn comes, so neither they nor the iterable have to fit into memory. One that cannot

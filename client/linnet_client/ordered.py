@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ B = TypeVar("B")
 WINDOWS = 2  # times `concurrency`: one that takes long does not leave the others without work
 
 
-def answer_in_order(answer: Callable[[A], B], items: Iterable[A], concurrency: int) -> Iterator[B]:
+def answer_in_order(answer: Callable[[A], B], items: Iterable[A], concurrency: int) -> Generator[B, None, None]:
     """Yield `answer(item)` for each item; the first exception is raised in its place and ends it."""
     pending: deque[Future[B]] = deque()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="linnet-client") as pool:
@@ -36,7 +36,7 @@ def answer_in_order(answer: Callable[[A], B], items: Iterable[A], concurrency: i
 
 async def answer_in_order_async(
     answer: Callable[[A], Awaitable[B]], items: Iterable[A] | AsyncIterable[A], concurrency: int
-) -> AsyncIterator[B]:
+) -> AsyncGenerator[B, None]:
     """Do as `answer_in_order` does, with tasks of this event loop."""
     hands = asyncio.Semaphore(concurrency)
 
