@@ -70,6 +70,8 @@ class Metrics:
     loss: float
     """Mean cross-entropy, nats."""
     split: str
+    confusion: tuple[tuple[int, ...], ...] | None = None
+    """Images by label (rows) and answer (columns), in the order of the classes; None where it is not stated."""
 
 
 @dataclass(frozen=True)

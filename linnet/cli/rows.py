@@ -19,6 +19,7 @@ from linnet.errors import UsageError
 from service.schemas import FailedPrediction
 
 LABEL_WIDTH = 20
+ROW_START = '{"filename":'
 
 _ROW: TypeAdapter[Row] = TypeAdapter(Row)
 
@@ -62,9 +63,9 @@ def done_rows(path: Path) -> Iterator[Row]:
 
     Raises `ForeignOutput`.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith("\n"):
+            if not line.endswith("\n") and ROW_START.startswith(line[: len(ROW_START)]):
                 return
             try:
                 yield _ROW.validate_json(line)
@@ -77,12 +78,11 @@ def keep_predictions(path: Path, seen: Callable[[Row], None]) -> set[str]:
 
     What failed is tried again, so its row goes, together with a last line that was cut off.
     """
-    names: set[str] = set()
+    names = {row.filename or "" for row in done_rows(path) if not isinstance(row, FailedPrediction)}
     kept = path.with_name(f".{path.name}.kept")
     with kept.open("w", encoding="utf-8") as file:
         for row in done_rows(path):
             if not isinstance(row, FailedPrediction):
-                names.add(row.filename or "")
                 seen(row)
                 file.write(as_json(row) + "\n")
     os.replace(kept, path)  # noqa: PTH105
