@@ -1,13 +1,14 @@
-# Two environments, so that a service never carries the training stack:
+# Three environments, so that a service never carries the training stack, nor the page's packages:
 #   .venv-serve   requirements/serve.lock   what `linnet serve` needs, no torch
-#   .venv         requirements/dev.lock     everything: serving, training, development
-# Both are made from locked, hashed packages by whatever package index pip and uv are configured for.
+#   .venv-demo    requirements/demo.lock    the web page and the client that it asks the service with
+#   .venv         requirements/dev.lock     everything else: serving, training, development
+# All are made from locked, hashed packages by whatever package index pip and uv are configured for.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve test install lock demo-train format clean
+.PHONY: help serve demo test install lock demo-train format clean
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python …` decides otherwise.
 IS_SUITABLE := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -22,7 +23,10 @@ help:  ## list the targets
 serve: .venv-serve/.installed  ## serve the models of models/: make serve PORT=8001 ARGS="--workers 2"
 	.venv-serve/bin/linnet serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: .venv/.installed  ## everything that must hold: format, lint, types, import contracts, tests; ARGS go to pytest
+demo: .venv-serve/.installed .venv-demo/.installed  ## a service and the web page in front of it: make demo PORT=7861
+	.venv-demo/bin/python -m demo --start .venv-serve/bin/linnet $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: .venv/.installed .venv-demo/.installed  ## everything that must hold: format, lint, types, import contracts, tests; ARGS go to pytest
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
@@ -47,20 +51,27 @@ lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer
 	.venv/bin/uv $(LOCK) --all-extras pyproject.toml --output-file requirements/dev.lock
 	.venv/bin/uv $(LOCK) --extra serve --constraints requirements/dev.lock pyproject.toml \
 		--output-file requirements/serve.lock
+	.venv/bin/uv $(LOCK) --group demo --output-file requirements/demo.lock
 
 clean:  ## remove the environments and every cache; data, runs and models stay
-	rm -rf .venv .venv-serve .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-serve .venv-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.installed: requirements/dev.lock
+.venv/.installed: requirements/dev.lock client/pyproject.toml
 .venv-serve/.installed: requirements/serve.lock
+.venv-demo/.installed: requirements/demo.lock client/pyproject.toml
 
-.venv/.installed .venv-serve/.installed: %/.installed: pyproject.toml | %/bin/uv
+# What of ours goes into each.
+.venv/.installed: OURS := --editable . --editable ./client
+.venv-serve/.installed: OURS := --editable .
+.venv-demo/.installed: OURS := --editable ./client
+
+.venv/.installed .venv-serve/.installed .venv-demo/.installed: %/.installed: pyproject.toml | %/bin/uv
 	$*/bin/uv pip sync --python $*/bin/python --require-hashes $(filter %.lock,$^)
-	$*/bin/uv pip install --quiet --python $*/bin/python --no-deps --no-build-isolation --editable .
+	$*/bin/uv pip install --quiet --python $*/bin/python --no-deps --no-build-isolation $(OURS)
 	@touch $@
 
-.venv/bin/uv .venv-serve/bin/uv: %/bin/uv:
+.venv/bin/uv .venv-serve/bin/uv .venv-demo/bin/uv: %/bin/uv:
 	@$(if $(PYTHON),$(PYTHON) -c '$(IS_SUITABLE)' 2>/dev/null,false) || { echo "Linnet needs Python 3.11 or newer with" \
 		"the venv module$(if $(PYTHON), and $(PYTHON) is not that): install one, or name it: make PYTHON=/path/to/python" \
 		"$(MAKECMDGOALS)" >&2; exit 1; }

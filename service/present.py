@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from linnet.bundle import Manifest
 from linnet.errors import ImageError
 from service.errors import UnknownModel
 from service.exchange import Exchange
@@ -30,7 +31,7 @@ def predict_body(
             "variant": model.variant.precision,
             "request_id": exchange.request_id,
             "predictions": [
-                _prediction(model, filename, result, best)
+                prediction(model.manifest, filename, result.answer if isinstance(result.answer, ImageError) else best)
                 for filename, result, best in zip(filenames, results, found, strict=True)
             ],
             "timing_ms": {stage: round(ms, 3) for stage, ms in exchange.timing_ms.items()},
@@ -38,11 +39,14 @@ def predict_body(
     )
 
 
-def _prediction(model: Model, filename: str | None, result: Result, best: Top) -> dict[str, Any]:
-    if isinstance(result.answer, ImageError):
-        return {"filename": filename, "error": {"code": code_of(result.answer), "detail": str(result.answer)}}
-    classes = model.manifest.classes
-    scores = [{"label": classes[index], "probability": probability} for index, probability in best]
+def prediction(manifest: Manifest, filename: str | None, answer: Top | ImageError) -> dict[str, Any]:
+    """Return what is said of one image, by its most probable classes or by the error that kept it from having any.
+
+    `service.schemas.Prediction` and `FailedPrediction` describe it.
+    """
+    if isinstance(answer, ImageError):
+        return {"filename": filename, "error": {"code": code_of(answer), "detail": str(answer)}}
+    scores = [{"label": manifest.classes[index], "probability": probability} for index, probability in answer]
     label, confidence = scores[0].values()
     return {"filename": filename, "label": label, "confidence": confidence, "uncertain": False, "top": scores}
 

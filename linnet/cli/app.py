@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from linnet import __version__
+from linnet.cli.predict import predict
 from linnet.errors import GateError, LinnetError, MissingExtra, UsageError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_GATE = 1, 2, 3
@@ -18,7 +19,7 @@ _EXTRA_OF = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "onnxscript": "train",
     "matplotlib": "train", "scipy": "train", "sklearn": "train", "jinja2": "train", "tensorboard": "train",
     "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve", "onnxruntime": "serve",
-    "pydantic_settings": "serve", "python_multipart": "serve", "httpx": "dev",
+    "pydantic_settings": "serve", "python_multipart": "serve",
 }  # fmt: skip
 
 
@@ -144,23 +145,4 @@ def serve(
     listen(read_settings(**{key: value for key, value in told.items() if value is not None}))
 
 
-@app.command()
-def predict(
-    images: Annotated[list[Path], typer.Argument(help="Images or folders of images.", show_default=False)],
-    url: Annotated[str | None, typer.Option(help="Ask the service at this address.", show_default=False)] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Use this bundle in process.", show_default=False)] = None,
-    models_dir: Annotated[Path, typer.Option(help="Without --url and --bundle: use its default.")] = Path("models"),
-    top_k: Annotated[int, typer.Option(min=1, help="Classes per image.")] = 5,
-) -> None:
-    """Classify images; prints one JSON object per image, in order. Exits with 1 where an image failed."""
-    from linnet.cli.predict import classify_here, classify_there, default_bundle, find_images
-
-    files = find_images(images)
-    answers = (
-        classify_there(files, url, top_k) if url else classify_here(files, bundle or default_bundle(models_dir), top_k)
-    )
-    failures = 0
-    for answer in answers:
-        typer.echo(answer.model_dump_json())
-        failures += hasattr(answer, "error")
-    raise typer.Exit(EXIT_FAILURE if failures else 0)
+app.command()(predict)

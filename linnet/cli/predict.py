@@ -1,124 +1,104 @@
-"""Classify files in process with a bundle, or by asking a service: the same answers either way."""
+"""`linnet predict`: from images to rows, wherever the network runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from linnet.bundle import bundle_directories, read_manifest, verify_files
-from linnet.cpu import usable_cpus
-from linnet.errors import BundleNotFound, ImageError, LinnetError, PathNotFound
-from linnet.preprocess import IMAGE_SUFFIXES, load_image
-from linnet.session import check_network, open_network
-from service.prediction import top
-from service.problems import PROBLEMS
-from service.schemas import FailedPrediction, ItemError, PredictBody, Prediction, ProblemBody, Score
+import typer
+
+from linnet.errors import UsageError
 
 if TYPE_CHECKING:
-    import httpx
+    from rich.progress import Progress
 
-TIMEOUT_S = 60.0
+    from linnet.cli.classify import Row
+    from linnet.cli.tally import Tally
 
-
-class ServiceUnreachable(LinnetError):
-    """Nothing answers at the address, or not as a Linnet service does."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The service at {url} cannot be asked ({reason}): check the address, or start it.")
+EXIT_FAILURE = 1
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """List the files named and the images inside the folders named, sorted within each; raises `PathNotFound`.
+class TwoModels(UsageError):
+    """A service and a bundle cannot both answer."""
 
-    What is hidden inside a folder is passed over, as in training.
+    def __init__(self) -> None:
+        super().__init__("--url asks a service and --bundle answers here: give one of them.")
+
+
+def predict(  # noqa: PLR0913
+    images: Annotated[
+        list[Path],
+        typer.Argument(help="Images, folders, globs, zips, or - for standard input.", show_default=False),
+    ],
+    *,
+    url: Annotated[str | None, typer.Option(help="Ask the service at this address.", show_default=False)] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Use this bundle in process.", show_default=False)] = None,
+    models_dir: Annotated[Path, typer.Option(help="Without --url and --bundle: use a bundle of it.")] = Path("models"),
+    model: Annotated[str | None, typer.Option(help="Name of the model; the default unless told.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Classes per image.")] = 5,
+    table: Annotated[bool, typer.Option("--table", help="Write columns for people instead of JSON lines.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write the rows into this file.", show_default=False)] = None,
+    skip_done: Annotated[bool, typer.Option("--skip-done", help="Continue --output after what it holds.")] = False,
+    truth: Annotated[bool, typer.Option("--truth", help="Folders are labels: print accuracy and confusions.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="With --url: requests under way at once.")] = 8,
+) -> None:
+    """Classify images; prints one JSON object per image, in order. Exits with 1 where an image failed.
+
+    The key of a service that needs one is read from LINNET_API_KEY.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if _is_image(file, path))
-            if not inside:
-                raise PathNotFound(path, "image")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise PathNotFound(path, "image or folder")
-    return found
+    from linnet.cli.classify import classify_here, classify_there, default_bundle
+    from linnet.cli.rows import NothingToContinue, OutputExists, keep_predictions
+    from linnet.cli.sources import Sources
+    from linnet.cli.tally import Tally
+
+    if url and bundle:
+        raise TwoModels
+    if skip_done and (output is None or table):
+        raise NothingToContinue
+    if output and output.exists() and not skip_done:
+        raise OutputExists(output)
+    sources, tally = Sources(images), Tally()
+    done = keep_predictions(output, tally.add) if output and output.exists() else set()
+    waiting = (source for source in sources if source.name not in done)
+    rows = (
+        classify_there(waiting, url, top_k, model, concurrency)
+        if url
+        else classify_here(waiting, bundle or default_bundle(models_dir, model), top_k)
+    )
+    failures = _write(rows, output, tally, as_table=table, total=sources.count, done=len(done))
+    if truth:
+        typer.echo("\n".join(tally.lines()), err=True)
+    raise typer.Exit(EXIT_FAILURE if failures else 0)
 
 
-def _is_image(file: Path, folder: Path) -> bool:
-    is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden and file.is_file()
+def _write(rows: Iterator[Row], output: Path | None, tally: Tally, *, as_table: bool, total: int, done: int) -> int:  # noqa: PLR0913
+    """Write every row and count it; return how many images failed."""
+    from linnet.cli.rows import as_json, as_text, open_output
+    from service.schemas import FailedPrediction
+
+    failures = 0
+    first = list(islice(rows, 1))  # where not even one image is answered no file is made
+    with open_output(output) as file, _bar(total, done, rows_are_seen=file.isatty()) as bar:
+        for row in chain(first, rows):
+            file.write((as_text(row) if as_table else as_json(row)) + "\n")
+            tally.add(row)
+            failures += isinstance(row, FailedPrediction)
+            bar.advance(bar.task_ids[0])
+    return failures
 
 
-def classify_here(images: Sequence[Path], bundle: Path, top_k: int) -> Iterator[Prediction | FailedPrediction]:
-    """Answer images with a bundle in this process, on the CPU; raises a `BundleError` before the first."""
-    manifest = read_manifest(bundle)
-    verify_files(bundle, manifest)
-    variant = manifest.variants[0]
-    network = open_network(bundle / variant.file, provider="cpu", threads=usable_cpus())
-    check_network(bundle, manifest, variant, network)
-    for path in images:
-        try:
-            image = load_image(path.read_bytes(), manifest.preprocess)
-        except ImageError as error:
-            yield _failed(path, PROBLEMS[type(error)].code, str(error))
-            continue
-        except OSError as error:
-            yield _unreadable(path, error)
-            continue
-        ranked = top(network(image[None]).probabilities[0], top_k)
-        scores = [Score(label=manifest.classes[index], probability=probability) for index, probability in ranked]
-        best = scores[0]
-        yield Prediction(filename=str(path), label=best.label, confidence=best.probability, uncertain=False, top=scores)
+@contextmanager
+def _bar(total: int, done: int, rows_are_seen: bool) -> Iterator[Progress]:
+    """Show progress on a terminal, unless the rows themselves are seen there."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
 
-
-def classify_there(images: Sequence[Path], url: str, top_k: int) -> Iterator[Prediction | FailedPrediction]:
-    """Answer images by asking the service at `url`, one by one; raises `ServiceUnreachable`."""
-    import httpx
-
-    try:
-        client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
-    except httpx.InvalidURL as error:
-        raise ServiceUnreachable(url, str(error)) from error
-    with client:
-        for path in images:
-            try:
-                data = path.read_bytes()
-            except OSError as error:
-                yield _unreadable(path, error)
-                continue
-            try:
-                answer = client.post("/predict", params={"top_k": top_k}, files={"file": (path.name, data)})
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise ServiceUnreachable(url, str(error)) from error
-            try:
-                yield _understood(path, answer)
-            except ValueError as error:
-                raise ServiceUnreachable(url, f"it answered {answer.status_code} in another format") from error
-
-
-def _understood(path: Path, answer: httpx.Response) -> Prediction | FailedPrediction:
-    """Read what the service said of one image; raises a pydantic error (`ValueError`) where it is no Linnet service."""
-    if answer.is_success:
-        prediction = PredictBody.model_validate_json(answer.content).predictions[0]
-        return prediction.model_copy(update={"filename": str(path)})
-    problem = ProblemBody.model_validate_json(answer.content)
-    return _failed(path, problem.code, problem.detail)
-
-
-def default_bundle(models_dir: Path) -> Path:
-    """Return the highest version of the first name, which is what a service answers with by default."""
-    directories = bundle_directories(models_dir)
-    if not directories:
-        raise BundleNotFound(models_dir)
-    return max((path for path in directories if path.parent == directories[0].parent), key=lambda path: int(path.name))
-
-
-def _unreadable(path: Path, error: OSError) -> FailedPrediction:
-    return _failed(path, "unreadable_file", f"The file cannot be read ({error.strerror}): check it.")
-
-
-def _failed(path: Path, code: str, detail: str) -> FailedPrediction:
-    return FailedPrediction(filename=str(path), error=ItemError(code=code, detail=detail))
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    is_off = rows_are_seen or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=is_off) as bar:
+        bar.add_task("images", total=total, completed=done)
+        yield bar

@@ -69,7 +69,7 @@ def test_every_package_of_an_extra_is_known_by_its_module() -> None:
     modules = {
         module_of(re.split(r"[<>=;\[ ]", requirement)[0]) for name in ("serve", "train") for requirement in extras[name]
     }
-    assert modules | {"httpx"} == set(_EXTRA_OF)
+    assert modules == set(_EXTRA_OF)
     for module, extra in _EXTRA_OF.items():
         assert any(module_of(requirement).startswith(module) for requirement in extras[extra]), module
 
@@ -89,7 +89,6 @@ WITHOUT = "import sys; sys.modules[sys.argv.pop(1)] = None; from linnet.cli impo
         ("uvicorn", "serve", ("serve",)),
         ("httptools", "serve", ("serve", "--port", "0")),
         ("onnxruntime", "serve", ("predict", "examples", "--bundle", "{bundle}")),
-        ("httpx", "dev", ("predict", "examples", "--url", "http://127.0.0.1:9")),
     ],
 )
 def test_a_missing_extra_is_one_sentence(bundle_dir: Path, module: str, extra: str, arguments: tuple[str, ...]) -> None:
@@ -100,3 +99,14 @@ def test_a_missing_extra_is_one_sentence(bundle_dir: Path, module: str, extra: s
         f"requirements (`make install`, or `pip install -e '.[{extra}]'`)."
     )
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("module", ["linnet_client", "httpx"])
+def test_a_missing_client_is_one_sentence(module: str) -> None:
+    answer = python(WITHOUT, module, "predict", "examples", "--url", "http://127.0.0.1:9")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == (
+        f"linnet: `linnet predict --url` needs {module}, which is not installed here: run `make install`, or "
+        "`pip install ./client`.\n"
+    )

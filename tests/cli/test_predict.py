@@ -15,6 +15,8 @@ import pytest
 from tests.cli.conftest import Answer, Linnet
 from tests.service.running import ServerProcess
 
+STOPS = "`linnet predict` stops here: "
+
 
 def rows(answer: Answer) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.out.splitlines()]
@@ -70,9 +72,10 @@ def test_an_image_that_fails_has_an_error_in_its_place(linnet: Linnet, awkward: 
     assert answer.err == ""
 
 
-def test_a_file_that_cannot_be_read_has_an_error_in_its_place(linnet: Linnet, bundle_dir: Path) -> None:
+@pytest.mark.e2e
+def test_a_file_that_cannot_be_read_has_an_error_in_its_place(linnet: Linnet, bundle_dir: Path, url: str) -> None:
     """/proc/self/mem exists and gives an input/output error to whoever reads it, even to root."""
-    for option in (("--bundle", bundle_dir), ("--url", "http://127.0.0.1:9")):
+    for option in (("--bundle", bundle_dir), ("--url", url)):
         answer = linnet("predict", "/proc/self/mem", *option)
         (row,) = rows(answer)
         assert row["error"] == {
@@ -88,8 +91,11 @@ def test_the_highest_version_of_the_first_name_is_the_default(
         shutil.copytree(bundle_dir, tmp_path / name / version)
         path = tmp_path / name / version / "bundle.json"
         path.write_text(path.read_text().replace('"red"', f'"{name}{version}"'))
-    (row,) = rows(linnet("predict", photos / "test" / "red" / "000.jpg", "--models-dir", tmp_path))
+    photo = photos / "test" / "red" / "000.jpg"
+    (row,) = rows(linnet("predict", photo, "--models-dir", tmp_path))
     assert "aaa10" in {score["label"] for score in row["top"]}
+    (row,) = rows(linnet("predict", photo, "--models-dir", tmp_path, "--model", "zzz"))
+    assert "zzz11" in {score["label"] for score in row["top"]}
 
 
 @pytest.mark.parametrize(
@@ -99,10 +105,16 @@ def test_the_highest_version_of_the_first_name_is_the_default(
         (("{tmp}",), 2, "There is no image at {tmp}: check the path."),
         (("{photo}", "--bundle", "{tmp}"), 1, "There is no bundle at {tmp}: name a folder that holds bundle.json."),
         (("{photo}", "--models-dir", "{tmp}"), 1, "There is no bundle at {tmp}: name a folder"),
-        (("{photo}", "--url", "http://127.0.0.1:9"), 1, "The service at http://127.0.0.1:9 cannot be asked ("),
-        (("{photo}", "--url", "localhost:9"), 1, "The service at localhost:9 cannot be asked ("),
-        (("{photo}", "--url", "http://[bad"), 1, "The service at http://[bad cannot be asked ("),
-        (("{photo}", "--url", "http://host:port"), 1, "The service at http://host:port cannot be asked ("),
+        (("{photo}", "--models-dir", "{tmp}", "--model", "x"), 1, "There is no bundle at {tmp}/x: name a folder"),
+        (("{photo}", "--url", "http://127.0.0.1:9"), 1, STOPS + "The service at http://127.0.0.1:9 cannot be reached"),
+        (("{photo}", "--url", "localhost:9"), 1, STOPS + "'localhost:9' is not the address of a service ("),
+        (("{photo}", "--url", "http://host:port"), 1, STOPS + "'http://host:port' is not the address of a service ("),
+        (("{photo}", "--url", "http://x", "--bundle", "y"), 2, "--url asks a service and --bundle answers here: give"),
+        (("{photo}", "--skip-done"), 2, "--skip-done continues the JSON lines of a file: name it with --output."),
+        (("{photo}", "--skip-done", "--table", "--output", "x"), 2, "--skip-done continues the JSON lines of a file"),
+        (("{photo}", "--output", "{photo}"), 2, "The output {photo} exists already: add --skip-done to continue"),
+        (("{photo}", "--output", "{photo}", "--skip-done"), 2, "Line 1 of {photo} is no row of `linnet predict`: name"),
+        (("{tmp}/*.jpg",), 2, "There is no image or folder at {tmp}/*.jpg: check the path."),
     ],
 )
 def test_a_mistake_is_one_sentence(  # noqa: PLR0913
@@ -112,6 +124,7 @@ def test_a_mistake_is_one_sentence(  # noqa: PLR0913
     answer = linnet("predict", *(option.format(**places) for option in options))
     assert answer.complaint.startswith(sentence.format(**places))
     assert answer.code == code
+    assert places["photo"].stat().st_size > 0
 
 
 def test_a_bundle_that_was_changed_is_refused(linnet: Linnet, photos: Path, bundle_dir: Path, tmp_path: Path) -> None:
@@ -152,7 +165,7 @@ def test_a_service_answers_as_this_process_does(
 
 
 def test_what_answers_but_is_no_linnet_is_said(linnet: Linnet, photos: Path) -> None:
-    """Python's own file server answers a POST with a page of HTML."""
+    """Python's own file server answers with a page of HTML."""
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
@@ -160,5 +173,7 @@ def test_what_answers_but_is_no_linnet_is_said(linnet: Linnet, photos: Path) -> 
         answer = linnet("predict", photos / "test" / "red" / "000.jpg", "--url", address)
         thread.join()
     assert answer.code == 1
-    assert f"The service at {address} cannot be asked (it answered 501 in another format): check" in answer.err
+    assert (
+        f"{STOPS}What answers at {address} is no Linnet service that this client understands (status 404" in answer.err
+    )
     assert answer.out == ""

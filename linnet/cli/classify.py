@@ -1,0 +1,131 @@
+"""Answers images in process with a bundle, or by asking a service: the same rows either way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter
+
+from linnet.bundle import bundle_directories, read_manifest, verify_files
+from linnet.cli.sources import Source
+from linnet.cpu import usable_cpus
+from linnet.errors import BundleNotFound, ImageError, LinnetError
+from linnet.preprocess import PreprocessSpec, load_image
+from linnet.session import check_network, open_network
+from service.schemas import FailedPrediction, ItemError, Prediction, Score
+
+if TYPE_CHECKING:
+    from linnet_client import FailedPrediction as FailedThere
+    from linnet_client import Prediction as PredictionThere
+
+Row = Prediction | FailedPrediction
+ROW: TypeAdapter[Row] = TypeAdapter(Row)
+
+BATCH_SIZE = 16
+# Long enough, at growing intervals, for a service to be restarted under the run: some 25 s.
+RETRIES = 8
+
+
+class MissingClient(LinnetError):
+    """`--url` needs the client, which is a distribution of its own."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(
+            f"`linnet predict --url` needs {module}, which is not installed here: run `make install`, or "
+            "`pip install ./client`."
+        )
+
+
+class RunStopped(LinnetError):
+    """The service cannot be asked, or refuses what every image would meet; the sentence is the client's."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"`linnet predict` stops here: {sentence}")
+
+
+def classify_here(sources: Iterable[Source], bundle: Path, top_k: int) -> Iterator[Row]:
+    """Answer images with a bundle in this process, on the CPU; raises a `BundleError` before the first."""
+    from service.prediction import top
+    from service.present import prediction
+
+    manifest = read_manifest(bundle)
+    verify_files(bundle, manifest)
+    variant = manifest.variants[0]
+    network = open_network(bundle / variant.file, provider="cpu", threads=usable_cpus())
+    check_network(bundle, manifest, variant, network)
+    waiting = iter(sources)
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        while batch := list(islice(waiting, BATCH_SIZE)):
+            inputs = list(pool.map(lambda source: _load(source, manifest.preprocess), batch))
+            images = [image for image in inputs if isinstance(image, np.ndarray)]
+            rows = iter(network(np.stack(images)).probabilities if images else ())
+            for source, loaded in zip(batch, inputs, strict=True):
+                if isinstance(loaded, OSError):
+                    yield _unreadable(source, loaded)
+                else:
+                    answer = loaded if isinstance(loaded, ImageError) else top(next(rows), top_k)
+                    yield ROW.validate_python(prediction(manifest, source.name, answer))
+
+
+def _load(source: Source, spec: PreprocessSpec) -> npt.NDArray[np.uint8] | ImageError | OSError:  # [H, W, 3]
+    try:
+        return load_image(source.read(), spec)
+    except (ImageError, OSError) as error:
+        return error
+
+
+def classify_there(
+    sources: Iterable[Source], url: str, top_k: int, model: str | None = None, concurrency: int = 8
+) -> Iterator[Row]:
+    """Answer images by asking the service at `url`; raises `MissingClient` or `RunStopped`."""
+    try:
+        from linnet_client import Client, ServiceError
+    except ModuleNotFoundError as error:
+        raise MissingClient(error.name or "linnet_client") from error
+    try:
+        with Client(url, retries=RETRIES) as client:
+            health = client.health()  # a wrong address is said at once, and not after all retries
+            if not health.is_live:
+                raise RunStopped(health.reason or "nothing answers")
+            for result in client.predict_many(sources, model=model, top_k=top_k, concurrency=concurrency):
+                yield _row(result)
+    except ServiceError as error:
+        raise RunStopped(str(error)) from error
+
+
+def _row(result: PredictionThere | FailedThere) -> Row:
+    """Return what the client understood in the schema in which the service says it."""
+    from linnet_client import FailedPrediction as FailedThere
+
+    if isinstance(result, FailedThere):
+        return FailedPrediction(
+            filename=result.filename, error=ItemError(code=result.error.code, detail=result.error.detail)
+        )
+    return Prediction(
+        filename=result.filename,
+        label=result.label,
+        confidence=result.confidence,
+        uncertain=result.uncertain,
+        top=[Score(label=score.label, probability=score.probability) for score in result.top],
+    )
+
+
+def _unreadable(source: Source, error: OSError) -> FailedPrediction:
+    detail = f"The file cannot be read ({error.strerror or error}): check it."
+    return FailedPrediction(filename=source.name, error=ItemError(code="unreadable_file", detail=detail))
+
+
+def default_bundle(models_dir: Path, model: str | None = None) -> Path:
+    """Return the highest version of `model`, or of the first name: what a service answers with by default."""
+    directories = bundle_directories(models_dir)
+    name = model or next((path.parent.name for path in directories), "")
+    versions = [path for path in directories if path.parent.name == name]
+    if not versions:
+        raise BundleNotFound(models_dir / name)
+    return max(versions, key=lambda path: int(path.name))

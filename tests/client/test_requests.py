@@ -1,0 +1,95 @@
+"""What goes over the wire: addresses, keys, ids, and answers that are none."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from linnet_client import AsyncClient, Client, Problem, Unauthorized, UnexpectedAnswer
+from tests.client.answers import prediction_answer
+
+
+def client_of(answer: httpx.Response, seen: list[httpx.Request], **options: str) -> Client:
+    def service(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        return answer
+
+    return Client("http://host/api/", transport=httpx.MockTransport(service), retries=0, **options)  # type: ignore[arg-type]
+
+
+def test_a_question_is_one_plain_request() -> None:
+    seen: list[httpx.Request] = []
+    client_of(prediction_answer(), seen).predict(b"image", model="a b", version=3, top_k=2)
+    (request,) = seen
+    assert request.method == "POST"
+    assert request.url == "http://host/api/predict?model=a+b&version=3&top_k=2"
+    assert request.headers["Content-Type"] == "application/octet-stream"
+    assert request.content == b"image"
+    assert "Authorization" not in request.headers
+
+
+def test_the_key_is_the_argument_or_else_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[httpx.Request] = []
+    monkeypatch.setenv("LINNET_API_KEY", "of the environment")
+    client_of(prediction_answer(), seen).predict(b"image")
+    client_of(prediction_answer(), seen, api_key="given").predict(b"image")
+    client_of(prediction_answer(), seen, api_key="").predict(b"image")
+    assert [request.headers.get("Authorization") for request in seen] == [
+        "Bearer of the environment", "Bearer given", None
+    ]  # fmt: skip
+
+
+def test_a_client_of_the_users_own_is_used_and_left_open() -> None:
+    with httpx.Client(transport=httpx.MockTransport(lambda _: prediction_answer()), headers={"X-Team": "a"}) as own:
+        with Client("http://host", http_client=own) as client:
+            assert client.predict(b"image").label == "red"
+        assert not own.is_closed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>welcome</html>"),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"predictions": []}),
+        httpx.Response(200, json={"predictions": [{"label": 3}]}),
+        httpx.Response(200, content=b"\xff\xfe"),
+        httpx.Response(301, headers={"Location": "https://host"}),
+        httpx.Response(404, text="not found"),
+        httpx.Response(500, json={"error": "no problem"}),
+    ],
+    ids=lambda answer: f"{answer.status_code} {answer.text[:20]}",
+)
+def test_what_is_no_linnet_service_is_said(answer: httpx.Response) -> None:
+    answer.headers["X-Request-ID"] = "some-id"
+    with pytest.raises(UnexpectedAnswer) as caught:
+        client_of(answer, []).predict(b"image")
+    assert caught.value.status_code == answer.status_code
+    assert caught.value.request_id == "some-id"
+    assert "http://host/api" in str(caught.value)
+
+
+def test_fields_that_a_newer_service_adds_are_passed_over() -> None:
+    body = prediction_answer().json() | {"novel": 1}
+    body["predictions"][0] |= {"novel": {"a": 1}}
+    body["timing_ms"]["novel"] = 2
+    assert client_of(httpx.Response(200, json=body), []).predict(b"image").label == "red"
+
+
+def test_a_status_without_a_class_is_still_a_problem() -> None:
+    said = {"code": "teapot", "detail": "Short and stout: use a kettle.", "request_id": "some-id"}
+    with pytest.raises(Problem) as caught:
+        client_of(httpx.Response(418, json=said), []).predict(b"image")
+    assert type(caught.value) is Problem
+    assert (caught.value.status_code, caught.value.code, caught.value.request_id) == (418, "teapot", "some-id")
+
+
+def test_a_refused_key_is_said() -> None:
+    said = {"code": "key_refused", "detail": "No: send a key.", "request_id": "some-id"}
+    with pytest.raises(Unauthorized, match="No: send a key"):
+        client_of(httpx.Response(401, json=said), []).models()
+
+
+def test_asynchronous_clients_take_a_client_too() -> None:
+    own = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: prediction_answer()))
+    assert AsyncClient("http://host", http_client=own)
