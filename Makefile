@@ -41,12 +41,14 @@ format: .venv/.installed  ## format, and mend what the linter can mend
 
 # The service's packages have the versions that the tests run with: its lock is a part of the other.
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --group install $(ARGS)
+	--no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
 lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer versions
-	.venv/bin/uv $(LOCK) --all-extras pyproject.toml --output-file requirements/dev.lock
-	.venv/bin/uv $(LOCK) --extra serve --constraints requirements/dev.lock pyproject.toml \
+	.venv/bin/uv $(LOCK) --group install --all-extras pyproject.toml --output-file requirements/dev.lock
+	.venv/bin/uv $(LOCK) --group install --extra serve --constraints requirements/dev.lock pyproject.toml \
 		--output-file requirements/serve.lock
+	.venv/bin/uv $(LOCK) --group cuda --extra serve --no-emit-package onnxruntime pyproject.toml \
+		--constraints requirements/serve.lock --output-file requirements/serve-cuda.lock
 
 clean:  ## remove the environments and every cache; data, runs and models stay
 	rm -rf .venv .venv-serve .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
