@@ -128,6 +128,7 @@ def test_gpu_pods_ask_for_a_gpu_and_insist_on_it() -> None:
 
 def test_models_come_from_elsewhere_too(with_component: list[dict[str, Any]]) -> None:
     validate(with_component)
+    assert set(one(with_component, "ConfigMap")["data"]) <= set(variables())
     spec = pods(with_component)["spec"]
     assert_restricted(spec.get("initContainers", []))
     mounted = {mount["mountPath"]: mount for mount in spec["containers"][0]["volumeMounts"]}
