@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test install lock demo-train format clean
+.PHONY: help serve demo test install lock demo-train format clean sbom licences
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python …` decides otherwise.
 IS_SUITABLE := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -45,13 +45,30 @@ format: .venv/.installed  ## format, and mend what the linter can mend
 
 # The service's packages have the versions that the tests run with: its lock is a part of the other.
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-emit-find-links --custom-compile-command "make lock" --group install $(ARGS)
+	--no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
 lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer versions
-	.venv/bin/uv $(LOCK) --all-extras pyproject.toml --output-file requirements/dev.lock
-	.venv/bin/uv $(LOCK) --extra serve --constraints requirements/dev.lock pyproject.toml \
+	.venv/bin/uv $(LOCK) --group install --all-extras pyproject.toml --output-file requirements/dev.lock
+	.venv/bin/uv $(LOCK) --group install --extra serve --constraints requirements/dev.lock pyproject.toml \
 		--output-file requirements/serve.lock
 	.venv/bin/uv $(LOCK) --group demo --output-file requirements/demo.lock
+	.venv/bin/uv $(LOCK) --group cuda --extra serve --no-emit-package onnxruntime pyproject.toml \
+		--constraints requirements/serve.lock --output-file requirements/serve-cuda.lock
+
+sbom: build/service/.installed  ## write what the service's image is made of: build/sbom.cdx.json (CycloneDX)
+	.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file build/sbom.cdx.json build/service/bin/python
+
+licences: build/service/.installed  ## write the licences of the service's packages: build/licences.md
+	.venv/bin/pip-licenses --python build/service/bin/python --with-urls --order license --format markdown \
+		--output-file build/licences.md
+
+# The environment of the image, made by the line that the Dockerfile has.
+build/service/.installed: requirements/serve.lock pyproject.toml | .venv/.installed
+	.venv/bin/uv venv --quiet --clear --python .venv/bin/python build/service
+	.venv/bin/uv pip install --quiet --python build/service/bin/python --require-hashes \
+		--constraint requirements/serve.lock -r pyproject.toml --extra serve
+	@touch $@
 
 clean:  ## remove the environments and every cache; data, runs and models stay
 	rm -rf .venv .venv-serve .venv-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist

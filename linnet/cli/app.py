@@ -20,6 +20,7 @@ _EXTRA_OF = {
     "matplotlib": "train", "scipy": "train", "sklearn": "train", "jinja2": "train", "tensorboard": "train",
     "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve", "onnxruntime": "serve",
     "pydantic_settings": "serve", "python_multipart": "serve",
+    "fsspec": "ray", "pyarrow": "ray", "ray": "ray",
 }  # fmt: skip
 
 
@@ -146,3 +147,25 @@ def serve(
 
 
 app.command()(predict)
+
+
+@app.command()
+def score(  # noqa: PLR0913
+    images: Annotated[str, typer.Argument(help="Folder, zip or address (s3://…) of images.", show_default=False)],
+    *,
+    out: Annotated[str, typer.Option(help="Folder or address for the scores; continued where it is one.")],
+    bundle: Annotated[Path | None, typer.Option(help="Use this bundle.", show_default=False)] = None,
+    models_dir: Annotated[Path, typer.Option(help="Without --bundle: use its default.")] = Path("models"),
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Score on this Ray cluster; 'local' starts one here.")
+    ] = None,
+    shard_images: Annotated[int, typer.Option(min=1, help="Images per Parquet file.")] = 1000,
+    top_k: Annotated[int, typer.Option(min=1, help="Classes per image.")] = 5,
+) -> None:
+    """Classify image sets of any size into Parquet files, on all cores or on a Ray cluster; prints a summary."""
+    from linnet.cli.classify import default_bundle
+    from linnet.cli.scoring.score import score as carry_out
+    from linnet.cli.scoring.scorer import Errand
+
+    errand = Errand(bundle or default_bundle(models_dir), images, out, top_k)
+    typer.echo(carry_out(errand, shard_images=shard_images, ray=ray).model_dump_json())

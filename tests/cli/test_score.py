@@ -1,0 +1,121 @@
+"""`linnet score`: shards of Parquet that say what `linnet predict` says, whoever computes them and however often."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Linnet
+from tests.service.bundles import png, write_model
+
+parquet = pytest.importorskip("pyarrow.parquet", reason="the ray extra is not installed")
+
+COUNT = 23  # images that can be read; with the damaged one, four shards of seven
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("scoring") / "models")
+
+
+@pytest.fixture(scope="module")
+def album(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of all colours in two folders, one of them damaged, and what is not to be scored."""
+    folder = tmp_path_factory.mktemp("album")
+    colours = np.random.default_rng(0).integers(0, 256, (COUNT, 3))
+    for number, colour in enumerate(colours):
+        path = folder / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (20, 20), tuple(map(int, colour))).save(path)
+    (folder / "a" / "broken.png").write_bytes(png()[:60])
+    (folder / "a" / "notes.txt").write_text("no image")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "00.png").write_bytes(png())
+    return folder
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of all shards, in order."""
+    rows: list[dict[str, Any]] = parquet.read_table(folder).to_pylist()
+    return rows
+
+
+def test_scores_are_the_predictions(linnet: Linnet, bundle: Path, album: Path, tmp_path: Path) -> None:
+    answer = linnet("score", album, "--out", tmp_path / "scores", "--bundle", bundle, "--shard-images", 7)
+    summary = json.loads(answer.out)
+    assert (summary["images"], summary["scored_now"], summary["failed_now"]) == (COUNT + 1, COUNT + 1, 1)
+    assert sorted(path.name for path in (tmp_path / "scores").glob("part-*")) == [
+        f"part-{number:06}.parquet" for number in range(4)
+    ]
+    predicted = [json.loads(line) for line in linnet("predict", album, "--bundle", bundle).out.splitlines()]
+    for row, expected in zip(table(tmp_path / "scores"), predicted, strict=True):
+        assert str(album / row["filename"]) == expected["filename"]
+        if "error" in expected:
+            assert (row["error_code"], row["error_detail"]) == tuple(expected["error"].values())
+            assert row["label"] is None
+        else:
+            assert (row["label"], row["uncertain"]) == (expected["label"], expected["uncertain"])
+            assert row["top_labels"] == [score["label"] for score in expected["top"]]
+            assert row["top_probabilities"] == pytest.approx([score["probability"] for score in expected["top"]])
+
+
+def test_a_zip_holds_the_same_images(linnet: Linnet, bundle: Path, album: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "album.zip", "w") as archive:
+        for path in album.rglob("*"):
+            archive.write(path, path.relative_to(album))
+    linnet("score", album, "--out", tmp_path / "folder", "--bundle", bundle)
+    linnet("score", tmp_path / "album.zip", "--out", tmp_path / "zip", "--bundle", bundle)
+    assert len(table(tmp_path / "zip")) == COUNT + 1
+    assert table(tmp_path / "zip") == table(tmp_path / "folder")
+
+
+def test_addresses_of_storage_are_read_and_written(linnet: Linnet, bundle: Path, album: Path) -> None:
+    """Memory stands for a bucket: the same calls, another kind of storage."""
+    import fsspec
+
+    storage = fsspec.filesystem("memory")
+    for path in album.rglob("*.png"):
+        storage.pipe_file(f"/bucket/{path.relative_to(album)}", path.read_bytes())
+    answer = linnet("score", "memory://bucket", "--out", "memory://scores", "--bundle", bundle)
+    assert json.loads(answer.out)["scored_now"] == COUNT + 1
+    with storage.open("/scores/part-000000.parquet") as file:
+        assert parquet.read_table(file).num_rows == COUNT + 1
+
+
+def test_a_stopped_run_continues(linnet: Linnet, bundle: Path, album: Path, tmp_path: Path) -> None:
+    words = ("score", album, "--out", tmp_path / "scores", "--bundle", bundle, "--shard-images", 7)
+    linnet(*words)
+    whole = table(tmp_path / "scores")
+    kept = (tmp_path / "scores" / "part-000000.parquet").stat()
+    (tmp_path / "scores" / "part-000002.parquet").unlink()
+    assert json.loads(linnet(*words).out)["scored_now"] == 7
+    assert table(tmp_path / "scores") == whole
+    assert (tmp_path / "scores" / "part-000000.parquet").stat() == kept
+    assert json.loads(linnet(*words).out)["scored_now"] == 0
+
+
+def test_scores_of_another_job_are_not_mixed(linnet: Linnet, bundle: Path, album: Path, tmp_path: Path) -> None:
+    words = ("score", album, "--out", tmp_path / "scores", "--bundle", bundle)
+    linnet(*words)
+    assert linnet(*words, "--top-k", 2).complaint == (
+        f"{tmp_path / 'scores'} holds scores with another top k: name another folder, or remove that one."
+    )
+    other = shutil.copytree(album, tmp_path / "album")
+    (other / "b" / "01.png").rename(other / "b" / "one.png")
+    assert linnet("score", other, *words[2:]).code == 2
+
+
+def test_what_cannot_be_scored_is_said(linnet: Linnet, bundle: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "scores", "--bundle", bundle)
+    assert linnet("score", tmp_path / "nothing", *out).code == 2
+    assert "cannot be listed" in linnet("score", "nonsense://there", *out).complaint
+    (tmp_path / "damaged.zip").write_bytes(b"PK")
+    assert "cannot be listed" in linnet("score", tmp_path / "damaged.zip", *out).complaint
+    assert not (tmp_path / "scores").exists()
