@@ -78,7 +78,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> Pixels | None:
     pixels = _open(path, shape)
     with path.open("rb") as file:
         file.seek(-DIGEST_BYTES, os.SEEK_END)
-        return pixels if hashlib.sha256(pixels).digest() == file.read() else None
+        return pixels if hashlib.sha256(pixels.data).digest() == file.read() else None
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> Pixels:
@@ -100,6 +100,6 @@ def _write(
     digest = hashlib.sha256()
     with replacing(path, staging, ADVICE), staging.open("wb") as file:
         for chunk in decode_in_chunks(examples, spec, advance):
-            digest.update(chunk)
-            file.write(chunk)
+            digest.update(chunk.data)
+            file.write(chunk.data)
         file.write(digest.digest())

@@ -116,7 +116,8 @@ class Learner:
                 total, hits = total + value, hits + int(right)
                 if not np.isfinite(total):
                     return total, hits
-                (loss * process_count()).backward()  # the exchange takes the mean over the processes
+                # The exchange takes the mean over the processes, and their losses add up.
+                (loss * process_count()).backward()  # type: ignore[no-untyped-call]
         if self._phase.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._phase.optim.clip_norm)
         self.optimizer.step()
@@ -130,8 +131,8 @@ class Learner:
             with torch.no_grad():
                 hidden = self._inputs.frozen(part)
             logits = self._trained(hidden)
-        loss = targets.loss(logits.float(), self._phase.optim.label_smoothing) * (len(part) / whole)
-        return loss, int((logits.detach().argmax(1) == targets.labels).sum())
+        loss = targets.loss(logits.float(), self._phase.optim.label_smoothing)
+        return loss * (len(part) / whole), int((logits.detach().argmax(1) == targets.labels).sum())
 
     @property
     def _in_bfloat16(self) -> bool:

@@ -210,7 +210,7 @@ def _largest_run_bytes(network: Classifier) -> int:
 
     A checkpoint has the weights up to five times: now, best, averaged, and two moments of the optimizer.
     """
-    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    weights: int = sum(tensor.nbytes for tensor in network.state_dict().values())
     return (2 * 5 + 1) * weights
 
 

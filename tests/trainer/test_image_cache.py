@@ -73,7 +73,7 @@ def test_a_harmed_cache_is_made_anew(split: list[Example], tmp_path: Path, harm:
     content = bytearray(file.read_bytes())
     if harm == "a pixel":
         content[100] ^= 1
-    file.write_bytes({"a pixel": content, "the end": content[:-7], "everything": b""}[harm])
+    file.write_bytes({"a pixel": bytes(content), "the end": bytes(content[:-7]), "everything": b""}[harm])
     again, done = cached(split, tmp_path / "cache")
     assert torch.equal(again, expected)
     assert done == [1] * 11
