@@ -23,6 +23,10 @@ class GateError(LinnetError):
     """A quality gate did not hold, so nothing was written; the command line exits with 3."""
 
 
+class Stopped(LinnetError):
+    """The person at the terminal stopped the command; the command line exits with 130, as shells have it."""
+
+
 class MissingExtra(LinnetError):
     """A command needs packages of an extra that is not installed."""
 

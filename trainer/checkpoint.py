@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from trainer.disk import FULL_DISK_ADVICE, replacing
 from trainer.errors import InvalidRun
 from trainer.history import Epoch
 
@@ -39,11 +40,13 @@ class Checkpoint:
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
-    """Replace the checkpoint of the run in one step."""
+    """Replace the checkpoint of the run in one step. Raises `DiskFull`."""
     state = {**checkpoint.__dict__, "history": [asdict(epoch) for epoch in checkpoint.history]}
-    staging = directory / STAGING_FILE
-    torch.save(state, staging)
-    staging.replace(directory / RESUME_FILE)
+    with (
+        replacing(directory / RESUME_FILE, directory / STAGING_FILE, FULL_DISK_ADVICE) as staging,
+        staging.open("wb") as file,
+    ):
+        torch.save(state, file)  # through a file of Python's, whose errors say what the system said
 
 
 def is_staging(path: Path) -> bool:

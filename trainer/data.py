@@ -10,14 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from linnet.preprocess import IMAGE_SUFFIXES
 from trainer.cifar10 import unpack_cifar10
-from trainer.errors import ClassesDiffer, DataNotFound, EmptyClass, TooFewClasses, TooFewImages
+from trainer.contents import digest_files
+from trainer.errors import (
+    ClassesDiffer,
+    DataNotFound,
+    DuplicateImages,
+    EmptyClass,
+    SingleImage,
+    TooFewClasses,
+    TooFewImages,
+)
 from trainer.recipe import Data
 
 TRAIN_NAMES = ("train", "training")
@@ -43,23 +53,52 @@ class Dataset:
     test: tuple[Example, ...]
     origin: str  # in words: where each split comes from
 
-    @property
+    @cached_property
+    def digests(self) -> dict[Path, str]:
+        """Return the SHA-256 of every file; reads them all, once. Raises `UnreadableFiles`."""
+        return digest_files([example.path for split in self._splits for example in split])
+
+    @cached_property
     def fingerprint(self) -> str:
-        """Return a digest of classes, file names, sizes and splits; a resumed run must find the same."""
+        """Return a digest of classes, file names, contents and splits; a resumed run must find the same."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
-        for split in (self.train, self.val, self.test):
+        for split in self._splits:
             for example in split:
                 name = "/".join(example.path.parts[-3:])
-                digest.update(f"{name} {example.path.stat().st_size} {example.label}\n".encode())
+                digest.update(f"{name} {self.digests[example.path]} {example.label}\n".encode())
             digest.update(b"--\n")
         return digest.hexdigest()
 
+    def refuse_duplicates(self) -> None:
+        """Raise `DuplicateImages` if a file's content is in more than one split."""
+        first_with: dict[str, tuple[Path, int]] = {}
+        pairs = []
+        for number, split in enumerate(self._splits):
+            for example in split:
+                path, its_split = first_with.setdefault(self.digests[example.path], (example.path, number))
+                if its_split != number:
+                    pairs.append((path, example.path))
+        if pairs:
+            raise DuplicateImages(pairs)
+
+    @property
+    def _splits(self) -> tuple[tuple[Example, ...], ...]:
+        return self.train, self.val, self.test
+
 
 def find_dataset(data: Data, seed: int) -> Dataset:
-    """Find and split the images of a recipe.
+    """Find and split the images of a recipe; `data.fraction` thins out the training split alone.
 
     Raises a `DataError`: nothing there, fewer than two classes, an empty class, or one too small for every split.
     """
+    dataset = _find_splits(data, seed)
+    if data.fraction == 1:
+        return dataset
+    train, _ = _carve(dataset.train, dataset.classes, data.fraction, seed + 2, needed=1)
+    return replace(dataset, train=train, origin=f"{dataset.origin}; {data.fraction:g} of the training images are used")
+
+
+def _find_splits(data: Data, seed: int) -> Dataset:
     root = unpack_cifar10(data.path) if data.source == "cifar10" else data.path
     if not root.is_dir():
         raise DataNotFound(root)
@@ -74,6 +113,7 @@ def find_dataset(data: Data, seed: int) -> Dataset:
         return _split_flat(train_dir, data, seed)
     test = _scan_like(test_folder, classes)
     if val_folder is not None:
+        _refuse_single_images(train, classes)
         return Dataset(classes, train, _scan_like(val_folder, classes), test, "train, val and test folders")
     val, train = _carve(train, classes, data.validation_fraction, seed, needed=2)
     origin = f"train folder with {data.validation_fraction:g} of it for validation, test split from {test_folder.name}/"
@@ -108,6 +148,13 @@ def _visible_folders(folder: Path) -> list[Path]:
 
 def _is_hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _refuse_single_images(train: Sequence[Example], classes: Sequence[str]) -> None:
+    counts = Counter(example.label for example in train)
+    for label, name in enumerate(classes):
+        if counts[label] == 1:
+            raise SingleImage(name)
 
 
 def _first(folders: dict[str, Path], names: Sequence[str]) -> Path | None:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
-from linnet.errors import LinnetError, UsageError
+from linnet.errors import LinnetError, Stopped, UsageError
 
 
 class InvalidRecipe(UsageError):
@@ -80,6 +80,30 @@ class UnreadableFiles(DataError):
         shown = ", ".join(str(path) for path in paths[:3])
         more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         super().__init__(f"{len(paths)} of the images cannot be used: {shown}{more}. The first: {first_reason}")
+
+
+class SingleImage(DataError):
+    """A class of the training folder has one image, from which nothing general can be learnt."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The class {name!r} has a single image for training: add images or remove the class.")
+
+
+class DuplicateImages(DataError):
+    """The same image, byte for byte, lies in two splits, so that a score would count what was learnt by heart."""
+
+    def __init__(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        shown = ", ".join(f"{first} is also {second}" for first, second in pairs[:3])
+        more = f" and {len(pairs) - 3} more" if len(pairs) > 3 else ""
+        images = "1 image is" if len(pairs) == 1 else f"{len(pairs)} images are"
+        super().__init__(f"{images} in more than one split ({shown}{more}): remove all but one of each.")
+
+
+class DiskFull(LinnetError):
+    """The disk has no room for what is to be written; nothing half-written is left."""
+
+    def __init__(self, folder: Path, reason: str, advice: str) -> None:
+        super().__init__(f"There is not enough space on the disk of {folder} ({reason}): {advice}.")
 
 
 class WeightsNotFound(UsageError):
@@ -181,8 +205,32 @@ class NonFiniteLoss(LinnetError):
         )
 
 
-class Interrupted(LinnetError):
+class BatchTooSmall(UsageError):
+    """There are fewer images in a batch than parts to compute it in."""
+
+    def __init__(self, images: int, processes: int, accumulate: int) -> None:
+        super().__init__(
+            f"A batch of {images} images cannot be cut for {processes} processes times {accumulate} parts: "
+            "raise batch_size, lower accumulate, or use fewer processes."
+        )
+
+
+class CannotCompile(LinnetError):
+    """torch.compile does not work here."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The network cannot be compiled here ({reason}): install a C++ compiler or set compute.compile to false."
+        )
+
+
+class Interrupted(Stopped):
     """The person at the terminal stopped the training."""
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(f"Interrupted: continue after the last whole epoch with --resume --run {directory}.")
+    def __init__(self, directory: Path, resumable: bool) -> None:
+        advice = (
+            f"continue after the last whole epoch with --resume --run {directory}"
+            if resumable
+            else "no epoch was finished, so start it again"
+        )
+        super().__init__(f"Interrupted: {advice}.")

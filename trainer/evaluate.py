@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from trainer.distributed import gathered, own_rows, process_count
 from trainer.network import Classifier
 
 EVALUATION_BATCH = 256
@@ -35,9 +36,7 @@ def in_batches(images: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
 @torch.no_grad()
 def predict_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return logits float32 [N, K] on the CPU for images uint8 [N, H, W, 3], in evaluation mode."""
-    network.eval()
-    device = next(network.parameters()).device
-    return torch.cat([network(batch.to(device)).float().cpu() for batch in in_batches(images, EVALUATION_BATCH)])
+    return _over_all(network, network, images).cpu()
 
 
 def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Tensor:
@@ -53,9 +52,19 @@ def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Te
 @torch.no_grad()
 def embed(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return embeddings float32 [N, D] on the network's device for images uint8 [N, H, W, 3], in evaluation mode."""
+    return _over_all(network, network.embed, images)
+
+
+def _over_all(
+    network: Classifier, answer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+) -> torch.Tensor:
+    """Return the answers to images [N, ...], float32, in order; processes that work together share the images."""
     network.eval()
     device = next(network.parameters()).device
-    return torch.cat([network.embed(batch.to(device)).float() for batch in in_batches(images, EVALUATION_BATCH)])
+    shared = len(images) >= process_count()
+    own = images[own_rows(len(images))] if shared else images
+    answers = torch.cat([answer(batch.to(device)).float() for batch in in_batches(own, EVALUATION_BATCH)])
+    return gathered(answers, len(images)) if shared else answers
 
 
 def score_logits(logits: torch.Tensor, labels: torch.Tensor) -> Score:

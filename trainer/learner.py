@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -12,7 +13,15 @@ import torch
 from torch import nn
 
 from trainer.balance import class_weights, even_order
-from trainer.errors import NonFiniteLoss
+from trainer.distributed import (
+    average_statistics,
+    own_rows,
+    process_count,
+    summed,
+    without_exchange,
+    wrapped,
+)
+from trainer.errors import BatchTooSmall, CannotCompile, NonFiniteLoss
 from trainer.evaluate import Score
 from trainer.inputs import Split, phase_inputs
 from trainer.mix import Targets
@@ -48,7 +57,8 @@ class Learner:
         self._device = next(network.parameters()).device
         self._weights = class_weights(train.labels).to(self._device) if phase.optim.balance == "loss" else None
         self._inputs = phase_inputs(network, phase, train, val)
-        self._trained = self._inputs.trained
+        self._exchange = wrapped(self._inputs.trained)
+        self._trained = _compiled(self._exchange) if self._compute.compile else self._exchange
 
     @property
     def candidate(self) -> Classifier:
@@ -63,6 +73,8 @@ class Learner:
         """Run epoch number `epoch` (from 1). Raises `NonFiniteLoss` before the step that it would spoil."""
         train_mode(self.network)
         size = min(self._phase.batch_size, len(self.labels))
+        if size < process_count() * self._phase.accumulate:
+            raise BatchTooSmall(size, process_count(), self._phase.accumulate)
         steps = len(self.labels) // size
         optim = self._phase.optim
         schedule_steps = (optim.schedule_epochs or self._phase.epochs) * steps
@@ -78,6 +90,8 @@ class Learner:
             seen, seconds = (step + 1) * size, time.perf_counter() - started
             status = f"loss {total_loss / (step + 1):.4f}  accuracy {correct / seen:.4f}  {seen / seconds:.0f} images/s"
             reporter.advance(size, status)
+        average_statistics(self.network)
+        average_statistics(self.candidate)
         seen = steps * size
         return Trained(total_loss / steps, correct / seen, rate, seen / (time.perf_counter() - started))
 
@@ -95,13 +109,14 @@ class Learner:
         targets = replace(targets, weights=self._weights)
         self.optimizer.zero_grad()
         total, hits = 0.0, 0
-        for rows in _parts(len(batch), self._phase.accumulate):
-            loss, correct = self._forward(batch[rows], targets.part(rows), len(batch))
-            total += float(loss.detach())
-            hits += correct
-            if not np.isfinite(total):
-                return total, hits
-            loss.backward()  # type: ignore[no-untyped-call]
+        for rows, is_last in _parts(own_rows(len(batch)), self._phase.accumulate):
+            with nullcontext() if is_last else without_exchange(self._exchange):
+                loss, correct = self._forward(batch[rows], targets.part(rows), len(batch))
+                value, right = summed(float(loss.detach()), correct)
+                total, hits = total + value, hits + int(right)
+                if not np.isfinite(total):
+                    return total, hits
+                (loss * process_count()).backward()  # the exchange takes the mean over the processes
         if self._phase.optim.clip_norm > 0:
             nn.utils.clip_grad_norm_(self.network.parameters(), self._phase.optim.clip_norm)
         self.optimizer.step()
@@ -125,7 +140,23 @@ class Learner:
         return self._compute.precision == "bfloat16"
 
 
-def _parts(count: int, parts: int) -> Iterator[slice]:
-    """Cut `count` rows into `parts` of nearly equal size, none of them empty."""
-    bounds = [count * part // parts for part in range(parts + 1)]
-    return (slice(start, end) for start, end in pairwise(bounds) if end > start)
+def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return the module's forward pass, compiled when it is first called. Raises `CannotCompile` then."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    fast = torch.compile(module)
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            outputs: torch.Tensor = fast(inputs)
+        except TorchDynamoException as error:
+            raise CannotCompile(str(error).splitlines()[0]) from error
+        return outputs
+
+    return forward
+
+
+def _parts(rows: slice, count: int) -> Iterator[tuple[slice, bool]]:
+    """Cut rows into `count` parts of nearly equal size; tell which is the last."""
+    bounds = [rows.start + (rows.stop - rows.start) * part // count for part in range(count + 1)]
+    return ((slice(start, end), end == rows.stop) for start, end in pairwise(bounds))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from trainer.checkpoint import Checkpoint
+from trainer.distributed import rank
 from trainer.errors import NonFiniteLoss
 from trainer.history import Epoch
 from trainer.learner import Learner, Trained
@@ -85,5 +86,5 @@ def _stalled(phase: Phase, state: Checkpoint) -> bool:
 def _seed_epoch(seed: int, phase: int, epoch: int) -> torch.Generator:
     """Make all randomness of an epoch a function of (seed, phase, epoch), so that a resumed run repeats it."""
     value = int(np.random.SeedSequence([seed, phase, epoch]).generate_state(1)[0])
-    torch.manual_seed(value)  # dropout
+    torch.manual_seed(value + rank())  # dropout, which must not repeat itself from process to process
     return torch.Generator().manual_seed(value)

@@ -28,6 +28,7 @@ class Data(Table):
     path: Path = Field(description="folder of the images, relative to the working directory")
     validation_fraction: float = Field(default=0.1, gt=0.0, lt=0.9, description="share of train that selection uses")
     test_fraction: float = Field(default=0.2, gt=0.0, lt=0.9, description="share of all, where there is no test folder")
+    fraction: float = Field(default=1.0, gt=0.0, le=1.0, description="share of each class that training may see")
     description: str = Field(default="", description="how reports name the data")
     licence: str = Field(default="", description="licence of the data, copied into the bundle")
 
@@ -62,12 +63,16 @@ class Optim(Table):
     )
     weight_decay: float = Field(default=0.01, ge=0.0, description="not applied to norms and biases")
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0, description="SGD only, Nesterov")
-    schedule: Literal["cosine", "one-cycle", "constant"] = "cosine"
+    schedule: Literal["cosine", "one-cycle", "constant"] = Field(
+        default="cosine", description="of the learning rate after the warm-up; 'one-cycle' falls in a straight line"
+    )
     schedule_epochs: int = Field(
         default=0, ge=0, description="length of the schedule in epochs, where it is not that of the phase; 0 is that"
     )
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the phase with a linearly rising rate")
-    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    label_smoothing: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="share of the target that is spread over all classes"
+    )
     ema_decay: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="moving average of the weights per step; 0 is off"
     )
@@ -110,11 +115,11 @@ class Augment(Table):
 class Phase(Table):
     """One stretch of training: what may move, for how long, and how."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="how the history and `--set` name the phase")
     unfreeze: str | int = Field(
         description="'head', 'all', the last N layers as an integer, or the last N blocks as 'N blocks'"
     )
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, description="passes over the training images")
     batch_size: int = Field(default=64, ge=2, description="images that one step of the optimizer learns from")
     accumulate: int = Field(
         default=1, ge=1, description="parts that a batch is computed in, one after another, to save memory"
@@ -189,8 +194,8 @@ class Tracking(Table):
 class Recipe(Table):
     """A whole recipe."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-    seed: int = Field(default=0, ge=0)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$", description="of the run, and of the model made from it")
+    seed: int = Field(default=0, ge=0, description="decides splits, first weights and all that is drawn")
     data: Data
     preprocess: PreprocessSpec
     network: Network = Network()

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from linnet.preprocess import PreprocessSpec
-from trainer.recipe import Augment, Compute, Data, Network, Optim, Phase, Recipe
+from trainer.recipe import Augment, Compute, Data, Evaluate, Network, Optim, Phase, Recipe, Tracking
 
 INTRODUCTION = """# The recipe
 
@@ -32,6 +32,8 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
         Augment,
         "What every phase that sees images starts from; a phase overrides keys in its own `augment` table.",
     ),
+    "[evaluate]": (Evaluate, ""),
+    "[tracking]": (Tracking, ""),
 }
 SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 

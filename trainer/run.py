@@ -13,10 +13,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from linnet.bundle import first_problem, to_json
 from linnet.preprocess import PreprocessSpec
+from trainer.disk import FULL_DISK_ADVICE, replacing
 from trainer.errors import InvalidRun, RunNotFound
 from trainer.evaluation import Evaluation, SplitEvaluation
 from trainer.network import Classifier, build_classifier
@@ -70,14 +71,11 @@ def headline(evaluation: Evaluation) -> dict[Literal["val", "test"], SplitMetric
 
 
 def write_run(directory: Path, record: RunRecord, network: Classifier) -> None:
-    """Write the weights and then `run.json`, each in one step."""
+    """Write the weights and then `run.json`, each in one step. Raises `DiskFull`."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    staging = directory / f".{WEIGHTS_FILE}"
-    save_file(weights, staging)
-    staging.replace(directory / WEIGHTS_FILE)
-    staging = directory / f".{RUN_FILE}"
-    staging.write_text(to_json(record), encoding="utf-8")
-    staging.replace(directory / RUN_FILE)
+    for name, content in ((WEIGHTS_FILE, save(weights)), (RUN_FILE, to_json(record).encode())):
+        with replacing(directory / name, directory / f".{name}", FULL_DISK_ADVICE) as staging:
+            staging.write_bytes(content)
 
 
 def is_finished(directory: Path) -> bool:

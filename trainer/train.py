@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Literal
 
 import torch
+from rich.console import Console
 
 from linnet.preprocess import PreprocessSpec
+from trainer import distributed
 from trainer.checkpoint import RESUME_FILE, Checkpoint, is_staging, load_checkpoint, save_checkpoint
 from trainer.data import Dataset, Example, find_dataset
+from trainer.disk import check_space
 from trainer.errors import FolderTaken, NothingToResume, ResumeMismatch, RunExists
 from trainer.evaluation import write_evaluation
 from trainer.final_evaluation import evaluate_splits
 from trainer.history import write_history
+from trainer.image_cache import decode_cached
 from trainer.images import decode, labels_of
 from trainer.inputs import Split
 from trainer.learner import Learner
@@ -29,42 +35,54 @@ from trainer.run import RunRecord, SplitMetrics, headline, is_finished, write_ru
 SplitName = Literal["train", "val", "test"]
 
 
-def train(recipe: Recipe, directory: Path, *, resume: bool = False) -> RunRecord:
+def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path | None = None) -> RunRecord:
     """Carry out a recipe, write the run into `directory` and return its record; progress goes to stderr.
 
     Everything that can be wrong with recipe, data and weights is found before the directory is made. A run that was
-    killed continues after its last whole epoch with `resume=True` and ends, on the CPU, with the same weights.
+    killed continues after its last whole epoch with `resume=True` and ends, on the CPU, with the same weights. Decoded
+    images are kept in the folder `cache`, if one is named. Several processes that `torchrun` started train together.
     Raises `RunExists`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`, `WeightsNotFound`,
-    `WeightsMismatch` or `NonFiniteLoss`.
+    `WeightsMismatch`, `DiskFull`, `BatchTooSmall` or `NonFiniteLoss`.
     """
     keep_freed_blocks()
-    state = _previous_state(directory) if resume else None
-    if not resume:
-        _check_free(directory)
-    dataset = find_dataset(recipe.data, recipe.seed)
-    resolved = recipe.model_dump(mode="json")
-    if state is None:
-        state = Checkpoint(resolved, dataset.fingerprint)
-    if state.recipe != resolved:
-        raise ResumeMismatch(directory, "The recipe")
-    if state.data != dataset.fingerprint:
-        raise ResumeMismatch(directory, "The data")
-    network = _network(recipe, dataset, state)
-    with Reporter() as reporter:
-        reporter.say(_introduction(recipe, dataset, network))
-        trainer = _Trainer(recipe, dataset, directory, state, reporter)
-        return trainer.run(network)
+    with distributed.joined():
+        state = distributed.from_leader(lambda: _previous_state(directory) if resume else _check_free(directory))
+        with distributed.one_per_host_first():
+            dataset = find_dataset(recipe.data, recipe.seed)
+        dataset.refuse_duplicates()
+        resolved = recipe.model_dump(mode="json")
+        if state is None:
+            state = Checkpoint(resolved, dataset.fingerprint)
+        if state.recipe != resolved:
+            raise ResumeMismatch(directory, "The recipe")
+        if state.data != dataset.fingerprint:
+            raise ResumeMismatch(directory, "The data")
+        network = _network(recipe, dataset, state)
+        check_space(directory, _largest_run_bytes(network), "free some, or choose another folder with --run DIR")
+        with Reporter(None if distributed.leads() else Console(file=StringIO())) as reporter:
+            reporter.say(_introduction(recipe, dataset, network))
+            trainer = _Trainer(recipe, dataset, _Places(directory, cache), state, reporter)
+            return trainer.run(network)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where things are written."""
+
+    run: Path
+    cache: Path | None
 
 
 class _Trainer:
     """Carries a network through the phases of a recipe that are still to do."""
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, directory: Path, state: Checkpoint, reporter: Reporter
+        self, recipe: Recipe, dataset: Dataset, places: _Places, state: Checkpoint, reporter: Reporter
     ) -> None:
         self._recipe = recipe
         self._dataset = dataset
-        self._directory = directory
+        self._directory = places.run
+        self._cache = places.cache
         self._state = state
         self._reporter = reporter
         self._seconds_before = state.seconds
@@ -74,7 +92,8 @@ class _Trainer:
         """Decode, train, evaluate, and write the run."""
         spec = self._recipe.preprocess
         splits: dict[SplitName, Split] = {name: self._decode(name, spec) for name in ("train", "val", "test")}
-        self._directory.mkdir(parents=True, exist_ok=True)
+        if distributed.leads():
+            self._directory.mkdir(parents=True, exist_ok=True)
         self._started = time.perf_counter()
         for index in range(self._state.phase, len(self._recipe.phase)):
             self._run_phase(network, index, splits)
@@ -84,9 +103,10 @@ class _Trainer:
             self._dataset.classes,
             flip=self._recipe.evaluate.flip,
         )
-        write_evaluation(self._directory, evaluated)
         record = self._record(network, headline(evaluated.evaluation))
-        write_run(self._directory, record, network)
+        if distributed.leads():
+            write_evaluation(self._directory, evaluated)
+            write_run(self._directory, record, network)
         test = record.metrics["test"]
         self._reporter.say(f"test accuracy {test.accuracy:.4f} ({test.correct} of {test.n}), run in {self._directory}")
         return record
@@ -106,12 +126,19 @@ class _Trainer:
     def _decode(self, name: SplitName, spec: PreprocessSpec) -> Split:
         examples: tuple[Example, ...] = getattr(self._dataset, name)
         self._reporter.start(f"decode {name} at {spec.size_px} px", len(examples))
-        return Split(decode(examples, spec, self._reporter.advance), labels_of(examples))
+        with distributed.one_per_host_first():
+            if self._cache is None:
+                images = decode(examples, spec, self._reporter.advance)
+            else:
+                digests = [self._dataset.digests[example.path] for example in examples]
+                images = decode_cached(examples, digests, spec, self._cache, self._reporter.advance)
+        return Split(_on_the_device(images), labels_of(examples))
 
     def _save(self, state: Checkpoint) -> None:
         state.seconds = self._seconds_before + time.perf_counter() - self._started
-        save_checkpoint(self._directory, state)
-        write_history(self._directory, state.history)
+        if distributed.leads():
+            save_checkpoint(self._directory, state)
+            write_history(self._directory, state.history)
 
     def _record(self, network: Classifier, metrics: dict[Literal["val", "test"], SplitMetrics]) -> RunRecord:
         dataset, recipe = self._dataset, self._recipe
@@ -134,10 +161,16 @@ class _Trainer:
         )
 
 
+def is_resumable(directory: Path) -> bool:
+    """Tell whether the directory has a checkpoint to continue from."""
+    return (directory / RESUME_FILE).is_file()
+
+
 def _check_free(directory: Path) -> None:
+    """Raise unless the directory can take a new run."""
     if is_finished(directory):
         raise RunExists(directory, complete=True)
-    if (directory / RESUME_FILE).is_file():
+    if is_resumable(directory):
         raise RunExists(directory, complete=False)
     if directory.exists() and (not directory.is_dir() or any(not is_staging(path) for path in directory.iterdir())):
         raise FolderTaken(directory)
@@ -146,7 +179,7 @@ def _check_free(directory: Path) -> None:
 def _previous_state(directory: Path) -> Checkpoint:
     if is_finished(directory):
         raise RunExists(directory, complete=True)
-    if not (directory / RESUME_FILE).is_file():
+    if not is_resumable(directory):
         raise NothingToResume(directory)
     return load_checkpoint(directory)
 
@@ -157,7 +190,28 @@ def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:
     network = build_classifier(recipe.network, len(dataset.classes), recipe.preprocess)
     if state.network:
         network.load_state_dict(state.network)
-    return network.to("cuda" if torch.cuda.is_available() else "cpu")
+    distributed.synchronise_norms(network)
+    return network.to(_device())
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _on_the_device(images: torch.Tensor) -> torch.Tensor:
+    """Move images to the device where they take no more than half of its free memory."""
+    if _device() == "cuda" and images.nbytes < torch.cuda.mem_get_info()[0] / 2:
+        return images.to("cuda")
+    return images
+
+
+def _largest_run_bytes(network: Classifier) -> int:
+    """Return what a run can need on the disk: two checkpoints, while one replaces the other, and the weights.
+
+    A checkpoint has the weights up to five times: now, best, averaged, and two moments of the optimizer.
+    """
+    weights = sum(tensor.nbytes for tensor in network.state_dict().values())
+    return (2 * 5 + 1) * weights
 
 
 def _introduction(recipe: Recipe, dataset: Dataset, network: Classifier) -> str:

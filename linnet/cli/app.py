@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from linnet import __version__
-from linnet.errors import GateError, LinnetError, MissingExtra, UsageError
+from linnet.errors import GateError, LinnetError, MissingExtra, Stopped, UsageError
 
-EXIT_FAILURE, EXIT_USAGE, EXIT_GATE = 1, 2, 3
+EXIT_FAILURE, EXIT_USAGE, EXIT_GATE, EXIT_STOPPED = 1, 2, 3, 130
 
 # The module whose absence means that an extra is not installed.
 _EXTRA_OF = {
@@ -64,6 +64,8 @@ def _leave(sentence: str, code: int) -> None:
 def _exit_code(error: LinnetError) -> int:
     if isinstance(error, GateError):
         return EXIT_GATE
+    if isinstance(error, Stopped):
+        return EXIT_STOPPED
     return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILURE
 
 
@@ -88,21 +90,32 @@ def train(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<recipe's name> unless told.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run after its last whole epoch.")] = False,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Keeps decoded images; the user's cache folder unless told; 'none' keeps none."
+        ),
+    ] = None,
 ) -> None:
-    """Train a recipe; prints the run's folder."""
+    """Train a recipe; prints the run's folder. Under torchrun, several processes train it together."""
+    from trainer.distributed import leads
     from trainer.errors import Interrupted
+    from trainer.image_cache import default_cache
     from trainer.recipe_file import load_recipe
     from trainer.report.report import write_report
+    from trainer.train import is_resumable
     from trainer.train import train as carry_out
 
     resolved = load_recipe(recipe, overrides or [])
     directory = run or Path("runs") / resolved.name
+    cache_folder = default_cache() if cache is None else None if cache == "none" else Path(cache)
     try:
-        carry_out(resolved, directory, resume=resume)
+        carry_out(resolved, directory, resume=resume, cache=cache_folder)
     except KeyboardInterrupt:
-        raise Interrupted(directory) from None
-    write_report(directory)
-    typer.echo(directory)
+        raise Interrupted(directory, is_resumable(directory)) from None
+    if leads():
+        write_report(directory)
+        typer.echo(directory)
 
 
 @app.command()

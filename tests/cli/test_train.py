@@ -107,9 +107,10 @@ def test_the_result_is_the_folder_and_progress_goes_to_stderr(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     short = ("--set", "phase.head.epochs=1", "--set", "phase.tail.epochs=1", "--set", "name=short")
-    answer = linnet("train", recipe_file, *short)
+    answer = linnet("train", recipe_file, *short, "--cache", tmp_path / "cache")
     assert (answer.code, answer.out) == (0, "runs/short\n")
     assert {"run.json", "report.html", "report.md"} <= {path.name for path in (tmp_path / "runs" / "short").iterdir()}
+    assert len(list((tmp_path / "cache").iterdir())) == 3, "one file of decoded images for each split"
     lines = answer.err.splitlines()
     assert lines[0].startswith("short: mobilenet_v2 from ")
     assert "on 3 classes, 27 training, 9 validation and 18 test images (train folder with 0.25 of it" in lines[0]

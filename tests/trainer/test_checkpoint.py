@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.trainer.networks import quiet, tiny_network, tiny_phase, tiny_split
-from trainer.checkpoint import RESUME_FILE, Checkpoint, load_checkpoint, save_checkpoint
-from trainer.errors import InvalidRun
+from trainer.checkpoint import RESUME_FILE, STAGING_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from trainer.errors import DiskFull, InvalidRun
 from trainer.history import HISTORY_FILE, Epoch, write_history
 from trainer.learner import Learner
 from trainer.phase import Watch, run_phase
@@ -77,6 +77,15 @@ def test_a_phase_continued_from_a_file_ends_with_the_same_bits(tmp_path: Path, u
         for history in (uninterrupted.history, state.history)
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, Checkpoint(recipe={}, data="", epoch=1))
+    (tmp_path / STAGING_FILE).symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match=r"No space left on device\): free some and continue with --resume"):
+        save_checkpoint(tmp_path, Checkpoint(recipe={}, data="", epoch=2, network={"w": torch.rand(1_000_000)}))
+    assert [path.name for path in tmp_path.iterdir()] == [RESUME_FILE]
+    assert load_checkpoint(tmp_path).epoch == 1
 
 
 class Malice:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -9,9 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainer.trees import write_empty_files
+from tests.trainer.trees import write_empty_files, write_photos
 from trainer.data import Dataset, find_dataset
-from trainer.errors import ClassesDiffer, DataError, DataNotFound, EmptyClass, TooFewClasses, TooFewImages
+from trainer.errors import (
+    ClassesDiffer,
+    DataError,
+    DataNotFound,
+    DuplicateImages,
+    EmptyClass,
+    SingleImage,
+    TooFewClasses,
+    TooFewImages,
+    UnreadableFiles,
+)
 from trainer.recipe import Data
 
 COUNTS = {"ant": 20, "bee": 10}
@@ -187,6 +198,79 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
     for path in (tmp_path / "none", file):
         with pytest.raises(DataNotFound, match=f"There is no data at {path}: set data.path"):
             find_dataset(Data(path=path), seed=0)
+
+
+@pytest.mark.parametrize("test_folder", [True, False])
+def test_a_fraction_thins_out_the_training_split_alone_and_every_class_alike(tmp_path: Path, test_folder: bool) -> None:
+    root = write_empty_files(tmp_path / "train", COUNTS)
+    if test_folder:
+        write_empty_files(tmp_path / "test", {"ant": 3, "bee": 2})
+    whole = find_dataset(Data(path=tmp_path), seed=0)
+    part = find_dataset(Data(path=tmp_path, fraction=0.3), seed=0)
+    assert (part.val, part.test, part.classes) == (whole.val, whole.test, whole.classes)
+    assert per_class(part, "train") == [round(0.3 * count) for count in per_class(whole, "train")]
+    assert set(part.train) < set(whole.train)
+    assert names(part, "train") == sorted(names(part, "train"))
+    assert part.origin == f"{whole.origin}; 0.3 of the training images are used"
+    assert find_dataset(Data(path=tmp_path, fraction=0.3), seed=0) == part
+    assert per_class(find_dataset(Data(path=tmp_path, fraction=0.001), seed=0), "train") == [1, 1]
+    assert root.is_dir()
+
+
+def with_a_copy(root: Path, source: str, copy: str) -> Dataset:
+    """Return three splits of pictures, one of which is in two of them."""
+    for number, split in enumerate(("train", "val", "test")):
+        write_photos(root / split, {"blue": 3, "red": 3}, seed=number, side_px=8)
+    (root / copy).write_bytes((root / source).read_bytes())
+    return find_dataset(Data(path=root), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "copy"),
+    [
+        ("train/red/000.jpg", "test/red/001.jpg"),
+        ("train/red/000.jpg", "val/blue/002.jpg"),  # under another class is no better
+        ("val/red/000.jpg", "test/red/other-name.jpg"),
+    ],
+)
+def test_an_image_in_two_splits_is_refused_by_its_content(tmp_path: Path, source: str, copy: str) -> None:
+    dataset = with_a_copy(tmp_path, source, copy)
+    with pytest.raises(DuplicateImages) as caught:
+        dataset.refuse_duplicates()
+    assert str(caught.value) == (
+        f"1 image is in more than one split ({tmp_path / source} is also {tmp_path / copy}): "
+        "remove all but one of each."
+    )
+
+
+def test_an_image_twice_in_one_split_is_no_duplicate(tmp_path: Path) -> None:
+    with_a_copy(tmp_path, "train/red/000.jpg", "train/red/copy.jpg").refuse_duplicates()
+
+
+def test_contents_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    """Another photo of the same name, size and time is another data set."""
+    write_empty_files(tmp_path, COUNTS)
+    path = tmp_path / "ant" / "000.png"
+    path.write_bytes(b"this")
+    before = find_dataset(Data(path=tmp_path), seed=0).fingerprint
+    path.write_bytes(b"that")
+    os.utime(path, ns=(0, 0))
+    assert find_dataset(Data(path=tmp_path), seed=0).fingerprint != before
+
+
+def test_files_that_cannot_be_read_are_named_when_their_contents_are_asked_for(tmp_path: Path) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    dataset = find_dataset(Data(path=tmp_path), seed=0)
+    (tmp_path / "ant" / "003.png").unlink()
+    with pytest.raises(UnreadableFiles, match=r"1 of the images cannot be used: .*ant/003\.png.*No such file"):
+        assert dataset.fingerprint
+
+
+def test_a_single_image_is_no_class(tmp_path: Path) -> None:
+    for split, counts in (("train", {"ant": 5, "bee": 1}), ("val", COUNTS), ("test", COUNTS)):
+        write_empty_files(tmp_path / split, counts)
+    with pytest.raises(SingleImage, match="The class 'bee' has a single image for training: add images or remove"):
+        find_dataset(Data(path=tmp_path), seed=0)
 
 
 @given(

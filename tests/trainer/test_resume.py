@@ -111,7 +111,7 @@ def test_killed_and_resumed_is_the_same_as_never_killed(tmp_path: Path) -> None:
 
     by_hand = Training(recipe, run, "--resume")
     said = by_hand.interrupt(lambda: by_hand.rows("tail") >= 2 and settle(0.1), signal.SIGINT)
-    assert by_hand.process.returncode == 1
+    assert by_hand.process.returncode == 130
     assert said.splitlines()[-1] == (
         f"linnet: Interrupted: continue after the last whole epoch with --resume --run {run}."
     )
