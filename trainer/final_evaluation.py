@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.evaluate import predict_flip_averaged, predict_logits
 from trainer.evaluation import Cost, Evaluated, EvaluatedSplit, Evaluation, Predictions
-from trainer.learner import Split
+from trainer.inputs import Split
 from trainer.metrics import score_predictions
 from trainer.network import Classifier
 

@@ -13,7 +13,7 @@ from trainer.evaluation import Evaluated, EvaluatedSplit, has_evaluation, read_e
 from trainer.final_evaluation import evaluate_splits
 from trainer.history import Epoch, read_history
 from trainer.images import decode, labels_of
-from trainer.learner import Split
+from trainer.inputs import Split
 from trainer.network import Classifier, build_classifier
 from trainer.progress import Reporter
 from trainer.run import RunRecord, load_network, read_run
