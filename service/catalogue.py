@@ -48,9 +48,9 @@ class Catalogue:
             raise NotReady("the models could not be loaded")
         raise NotReady("models are being loaded")
 
-    def start(self) -> None:
-        """Begin to load the models; liveness does not wait for them."""
-        self.loading = self._keep(self._load_all())
+    def start(self, unloaded: Sequence[str] = ()) -> None:
+        """Begin to load the models, those of the `unloaded` names left out; liveness does not wait for them."""
+        self.loading = self._keep(self._load_all(unloaded))
         if self._settings.poll_s:
             self._keep(self._poll(self._settings.poll_s))
 
@@ -88,11 +88,13 @@ class Catalogue:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LoadFailed):
             logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
 
-    async def _load_all(self) -> None:
+    async def _load_all(self, unloaded: Sequence[str]) -> None:
         self._seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
-        loaded = await asyncio.to_thread(self._loader.load_all)
+        wanted = [path for path in self._seen if path.parent.name not in unloaded]
+        loaded = await asyncio.to_thread(self._loader.load, wanted)
+        left_out = [_unloaded(path.parent.name, int(path.name)) for path in self._seen if path not in wanted]
         default = self._settings.model or next(iter(self._settings.expected_models), None)
-        self._repository = Repository(loaded.models, loaded.failed, default)
+        self._repository = Repository(loaded.models, [*loaded.failed, *left_out], default)
         self._mark(loaded.models, 1)
 
     async def _load(self, name: str) -> None:
@@ -123,7 +125,7 @@ class Catalogue:
             if name not in before.names:
                 raise UnknownModel(name, sorted(before.names))
             old = [model for model in before.models if model.name == name]
-            gone = [Absent(name, model.version, "unloaded", "unloaded by its operator") for model in old]
+            gone = [_unloaded(name, model.version) for model in old]
             rest = [entry for entry in before.absent if entry.name == name]
             self._repository = before.with_versions(name, [], [*gone, *rest])
             for model in old:
@@ -161,6 +163,10 @@ class Catalogue:
                         pass  # the loader has said why
                     except LinnetError as error:
                         logger.error("%s", error, extra={"model": name})
+
+
+def _unloaded(name: str, version: int) -> Absent:
+    return Absent(name, version, "unloaded", "unloaded by its operator")
 
 
 def _fingerprints(models_dir: Path) -> dict[Path, Fingerprint]:
