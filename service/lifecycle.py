@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnet.errors import MissingExtra
+from linnet.errors import LinnetError, MissingExtra
 from service.admission import Admission
 from service.catalogue import Catalogue
 from service.decoder import Decoder
@@ -43,7 +43,7 @@ class Service:
         self.pool = ThreadPoolExecutor(settings.decode_threads, thread_name_prefix="decode")
         self.decoder = Decoder(self.pool, settings.max_pixels)
         self.fetcher = fetcher_of(settings)
-        self.catalogue = Catalogue(settings, self.metrics)
+        self.catalogue = Catalogue(settings, self.metrics, self.note_ready)
         self._peers = _peers(settings, self.catalogue)
         self.is_draining = False
 
@@ -76,6 +76,15 @@ class Service:
     def repository(self) -> Repository:
         """Return the model repository; raises `NotReady` before it is loaded."""
         return self.catalogue.repository
+
+    def note_ready(self) -> None:
+        """Put into the metrics whether this process is ready."""
+        try:
+            self.check_ready()
+        except LinnetError:
+            self.metrics.ready.set(0)
+        else:
+            self.metrics.ready.set(1)
 
     def check_ready(self) -> None:
         """Raise `NotReady` unless every expected model is loaded, warm and has answered, and nothing is shutting down.

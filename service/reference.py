@@ -102,7 +102,7 @@ def _errors() -> Iterator[Sequence[str]]:
 def _metrics() -> Iterator[Sequence[str]]:
     for metric in vars(Metrics()).values():
         if isinstance(metric, MetricWrapperBase):
-            described = metric.describe()[0]
+            described = next(iter(metric.describe()))
             name = described.name + ("_total" if described.type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames)
             yield f"`{name}`", described.type, labels, described.documentation

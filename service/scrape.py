@@ -16,14 +16,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from linnet.errors import LinnetError
 from service.lifecycle import Service
 from service.metrics import SHARED_DIR_VARIABLE
 
 
 def exposition(service: Service) -> bytes:
     """Return all metrics in Prometheus' text format."""
-    service.metrics.ready.set(_is_ready(service))
+    service.note_ready()
     if SHARED_DIR_VARIABLE not in os.environ:
         return generate_latest(service.metrics.registry)
     registry = CollectorRegistry()
@@ -51,11 +50,3 @@ class _Processes(Collector):
             value = min(values) if name == "process_start_time_seconds" else sum(values)
             together.samples = [together.samples[0]._replace(value=value)]
             yield together
-
-
-def _is_ready(service: Service) -> bool:
-    try:
-        service.check_ready()
-    except LinnetError:
-        return False
-    return True

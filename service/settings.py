@@ -41,7 +41,7 @@ class Settings(BaseSettings):
         ge=1,
         description="processes that serve the port; each has models, memory and pending images of its own",
     )
-    models_dir: Path = Field(default=Path("models"), description="folder of bundles <name>/<version>; all are loaded")
+    models_dir: Path = Field(default=Path("models"), description="folder of bundles NAME/VERSION; all are loaded")
     model: str | None = Field(
         default=None,
         pattern=MODEL_NAME_PATTERN,

@@ -57,16 +57,27 @@ async def get_server() -> ServerBody:
     return ServerBody(name="linnet", version=__version__, extensions=EXTENSIONS)
 
 
-@router.get("/models/{name}/ready", responses=openapi.error_responses(401, 404, 503), summary="Is the model ready?")
-@router.get("/models/{name}/versions/{version}/ready", responses=openapi.error_responses(401, 404, 503))
+_MODEL_RESPONSES = openapi.error_responses(401, 404, 503)
+
+
+@router.get("/models/{name}/ready", responses=_MODEL_RESPONSES, summary="Is the model ready?")
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    responses=_MODEL_RESPONSES,
+    summary="Is that version ready?",
+)
 async def get_model_ready(request: Request, name: str, version: str | None = None) -> ModelReadyBody:
     """Answer 200 when the model (in that version) answers requests."""
     model = service_of(request).repository.resolve(name, version)
     return ModelReadyBody(name=model.name, ready=True)
 
 
-@router.get("/models/{name}", responses=openapi.error_responses(401, 404, 503), summary="What the model takes")
-@router.get("/models/{name}/versions/{version}", responses=openapi.error_responses(401, 404, 503))
+@router.get("/models/{name}", responses=_MODEL_RESPONSES, summary="What the model takes")
+@router.get(
+    "/models/{name}/versions/{version}",
+    responses=_MODEL_RESPONSES,
+    summary="What that version takes",
+)
 async def get_model(request: Request, name: str, version: str | None = None) -> ModelBody:
     """Return the model's input and outputs: raw pixels in, probabilities and more out."""
     repository = service_of(request).repository
@@ -104,7 +115,7 @@ async def post_infer(request: Request, name: str) -> Response:
     response_model=InferBody,
     responses=_INFER_RESPONSES,
     openapi_extra=openapi.INFER,
-    summary="Answer tensors",
+    summary="Answer tensors with that version",
 )
 async def post_infer_of_version(request: Request, name: str, version: str) -> Response:
     """Return the outputs of one version for images that are already the network's input."""
