@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test install lock demo-train format clean sbom licences
+.PHONY: help serve demo test install lock demo-train format clean sbom licences lock-kserve
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python …` decides otherwise.
 IS_SUITABLE := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -18,7 +18,7 @@ PORT ?=
 ARGS ?=
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -hE '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
 serve: .venv-serve/.installed  ## serve the models of models/: make serve PORT=8001 ARGS="--workers 2"
 	.venv-serve/bin/linnet serve $(if $(PORT),--port $(PORT)) $(ARGS)
@@ -55,6 +55,16 @@ lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer
 	.venv/bin/uv $(LOCK) --group cuda --extra serve --no-emit-package onnxruntime pyproject.toml \
 		--constraints requirements/serve.lock --output-file requirements/serve-cuda.lock
 
+# KServe's client needs other versions than ours of what it stands on, so it has an environment of its own; the test
+# that speaks with it is skipped where that is not there.
+.venv-kserve: requirements/kserve.lock .venv/.installed  ## make the environment for the test with KServe's client
+	.venv/bin/uv venv --clear --python .venv/bin/python $@
+	.venv/bin/uv pip sync --python $@/bin/python --require-hashes $<
+
+lock-kserve: .venv/bin/uv  ## settle requirements/kserve.lock anew
+	echo kserve | .venv/bin/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make $@" --output-file requirements/kserve.lock
+
 sbom: build/service/.installed  ## write what the service's image is made of: build/sbom.cdx.json (CycloneDX)
 	.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file build/sbom.cdx.json build/service/bin/python
@@ -71,7 +81,7 @@ build/service/.installed: requirements/serve.lock pyproject.toml | .venv/.instal
 	@touch $@
 
 clean:  ## remove the environments and every cache; data, runs and models stay
-	rm -rf .venv .venv-serve .venv-demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-serve .venv-demo .venv-kserve .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: requirements/dev.lock client/pyproject.toml

@@ -29,6 +29,9 @@ PROVIDER_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"
 # ; reduced precisions also by the instructions used.
 SELF_TEST_TOLERANCE = {"fp32": 1e-3, "fp16": 1e-2, "int8": 2e-2}
 
+REQUIRED_OUTPUTS = ("probabilities", "logits", "embedding")
+OPTIONAL_OUTPUTS = ("uncertainty", "cam")
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -37,6 +40,8 @@ class Outputs:
     probabilities: npt.NDArray[np.float32]  # [N, K]
     logits: npt.NDArray[np.float32]  # [N, K]
     embedding: npt.NDArray[np.float32]  # [N, D]
+    uncertainty: npt.NDArray[np.float32] | None = None  # [N], where the bundle has a rule to abstain
+    cam: npt.NDArray[np.float32] | None = None  # [N, K, h, w], where the head is linear and K is small
 
 
 class Network:
@@ -45,13 +50,13 @@ class Network:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
         self.provider: str = session.get_providers()[0]
+        declared = {output.name for output in session.get_outputs()}
+        self._names = [*REQUIRED_OUTPUTS, *(name for name in OPTIONAL_OUTPUTS if name in declared)]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> Outputs:  # [N, H, W, 3]
         """Run one batch of any size N >= 1."""
-        probabilities, logits, embedding = self._session.run(
-            ["probabilities", "logits", "embedding"], {"image": images}
-        )
-        return Outputs(probabilities, logits, embedding)
+        arrays = self._session.run(self._names, {"image": images})
+        return Outputs(**dict(zip(self._names, arrays, strict=True)))
 
     @property
     def class_count(self) -> int | str | None:

@@ -15,14 +15,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from linnet.errors import LinnetError
-from service import routes
+from service import explain_route, routes
 from service.context import RequestContext
 from service.errors import MalformedRequest, MethodNotAllowed, UnknownPath
 from service.gate import Gate
 from service.lifecycle import Service
+from service.openapi import document
 from service.problems import respond
-from service.schemas import ProblemBody
 from service.settings import Settings, read_settings
+from service.v2 import management
 from service.v2 import routes as v2_routes
 
 # Of the endpoints, not of the project: rises when an answer changes its meaning.
@@ -49,14 +50,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app = FastAPI(title="Linnet", version=API_VERSION, lifespan=lifespan)
     app.state.service = service
     app.include_router(routes.router)
+    app.include_router(explain_route.router)
     app.include_router(v2_routes.router)
+    app.include_router(management.router)
     # The last one that is added is the first one that a request meets.
     app.add_middleware(Gate, keys=service.keys, hot=HOT)
     _let_browsers_in(app, service.settings)
-    app.add_middleware(RequestContext, metrics=service.metrics, access_log=service.access_log)
+    app.add_middleware(RequestContext, metrics=service.metrics, access_log=service.access_log, tracer=service.tracer)
     app.add_exception_handler(RequestValidationError, _answer)
     app.add_exception_handler(HTTPException, _answer)
-    _document_problems(app)
+    document(app.openapi(), keys_are_needed=service.keys.are_needed)
     return app
 
 
@@ -87,9 +90,3 @@ def _named(request: Request, error: Exception) -> LinnetError:
     if isinstance(error, HTTPException) and error.status_code == 405:
         return MethodNotAllowed(request.method, request.url.path)
     raise error
-
-
-def _document_problems(app: FastAPI) -> None:
-    """Add the problems' schema, which the responses refer to, to the OpenAPI document."""
-    document = app.openapi()
-    document["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()

@@ -15,6 +15,8 @@ from starlette.types import Receive
 from service.admission import Hold
 from service.errors import BodyTooLarge
 
+MAX_FILENAME_CHARACTERS = 255
+
 
 @dataclass(frozen=True)
 class Upload:
@@ -22,6 +24,7 @@ class Upload:
 
     filename: str | None
     data: bytes
+    url: str | None = None  # where the image is instead of `data`
 
 
 class Reader(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ Fingerprint = tuple[tuple[str, int, int], ...]  # name, bytes and time of change
 class Catalogue:
     """The repository in use and its changes, one at a time; lives on one event loop."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, on_change: Callable[[], None] | None = None) -> None:
         self._settings = settings
+        self._on_change = on_change
         self._metrics = metrics
         self._loader = Loader(settings, metrics)
         self._repository: Repository | None = None
@@ -48,9 +49,9 @@ class Catalogue:
             raise NotReady("the models could not be loaded")
         raise NotReady("models are being loaded")
 
-    def start(self) -> None:
-        """Begin to load the models; liveness does not wait for them."""
-        self.loading = self._keep(self._load_all())
+    def start(self, unloaded: Sequence[str] = ()) -> None:
+        """Begin to load the models, those of the `unloaded` names left out; liveness does not wait for them."""
+        self.loading = self._keep(self._load_all(unloaded))
         if self._settings.poll_s:
             self._keep(self._poll(self._settings.poll_s))
 
@@ -88,12 +89,20 @@ class Catalogue:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LoadFailed):
             logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
 
-    async def _load_all(self) -> None:
+    async def _load_all(self, unloaded: Sequence[str]) -> None:
         self._seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
-        loaded = await asyncio.to_thread(self._loader.load_all)
+        wanted = [path for path in self._seen if path.parent.name not in unloaded]
+        loaded = await asyncio.to_thread(self._loader.load, wanted)
+        left_out = [_unloaded(path.parent.name, int(path.name)) for path in self._seen if path not in wanted]
         default = self._settings.model or next(iter(self._settings.expected_models), None)
-        self._repository = Repository(loaded.models, loaded.failed, default)
+        self._put(Repository(loaded.models, [*loaded.failed, *left_out], default))
         self._mark(loaded.models, 1)
+
+    def _put(self, repository: Repository) -> None:
+        """Let every request from now on find this repository."""
+        self._repository = repository
+        if self._on_change is not None:
+            self._on_change()
 
     async def _load(self, name: str) -> None:
         async with self._change:
@@ -111,7 +120,7 @@ class Catalogue:
         kept = [model for model in old if model.version in failed_versions]
         kept_versions = {model.version for model in kept}
         absent = [entry for entry in loaded.failed if entry.version not in kept_versions]
-        self._repository = before.with_versions(name, [*loaded.models, *kept], absent)
+        self._put(before.with_versions(name, [*loaded.models, *kept], absent))
         await self._retire([model for model in old if model not in kept])
         self._mark(loaded.models, 1)
         if loaded.failed:
@@ -123,9 +132,9 @@ class Catalogue:
             if name not in before.names:
                 raise UnknownModel(name, sorted(before.names))
             old = [model for model in before.models if model.name == name]
-            gone = [Absent(name, model.version, "unloaded", "unloaded by its operator") for model in old]
+            gone = [_unloaded(name, model.version) for model in old]
             rest = [entry for entry in before.absent if entry.name == name]
-            self._repository = before.with_versions(name, [], [*gone, *rest])
+            self._put(before.with_versions(name, [], [*gone, *rest]))
             for model in old:
                 self._metrics.loads.labels(name, str(model.version), "unloaded").inc()
             await self._retire(old)
@@ -161,6 +170,10 @@ class Catalogue:
                         pass  # the loader has said why
                     except LinnetError as error:
                         logger.error("%s", error, extra={"model": name})
+
+
+def _unloaded(name: str, version: int) -> Absent:
+    return Absent(name, version, "unloaded", "unloaded by its operator")
 
 
 def _fingerprints(models_dir: Path) -> dict[Path, Fingerprint]:

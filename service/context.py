@@ -9,6 +9,7 @@ import asyncio
 import logging
 import re
 import uuid
+from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,12 +39,18 @@ _PAGES = frozenset({"/docs", "/redoc", "/docs/oauth2-redirect"})
 
 logger = logging.getLogger(__name__)
 
+if TYPE_CHECKING:
+    from service.tracing import Tracer
+
 
 class RequestContext:
     """Puts an `Exchange` into the request's state, writes its headers, and counts and logs it when it has ended."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, access_log: AccessLog | None) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, access_log: AccessLog | None, tracer: Tracer | None = None
+    ) -> None:
         self._app = app
+        self._tracer = tracer
         self._metrics = metrics
         self._access_log = access_log
 
@@ -68,6 +75,8 @@ class RequestContext:
             if route is not None:
                 exchange.route = route.path
             self._metrics.count(exchange)
+            if self._tracer is not None:
+                self._tracer.add(exchange, scope["headers"])
             if self._access_log is not None and not (exchange.status == 200 and exchange.route in _QUIET_ROUTES):
                 self._access_log.add(exchange)
 

@@ -1,47 +1,13 @@
-"""What can go wrong in the service, each with the sentence a client or an operator reads.
+"""What can go wrong with a request, each with the sentence its client reads.
 
 What an error means to HTTP (status, code) is decided in `service.problems` alone. Must not import a web framework.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from pathlib import Path
 
-from linnet.errors import LinnetError, UsageError
-
-
-class UnreadableKeys(UsageError):
-    """The file of API keys that a setting names cannot be read or holds none."""
-
-    def __init__(self, variable: str, path: Path, reason: str) -> None:
-        super().__init__(f"The file {path} of the setting {variable} cannot be used ({reason}): write a key per line.")
-
-
-class UnknownSetting(UsageError):
-    """An environment variable with our prefix that no setting reads, most likely a typing error."""
-
-    def __init__(self, variable: str, known: Sequence[str]) -> None:
-        close = difflib.get_close_matches(variable, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the settings are {', '.join(known)}."
-        super().__init__(f"There is no setting {variable}: {hint}")
-
-
-class InvalidSetting(UsageError):
-    """A setting has a value that cannot be used."""
-
-    def __init__(self, variable: str, reason: str) -> None:
-        super().__init__(f"The setting {variable} cannot be used ({reason}): correct or unset it.")
-
-
-class CannotListen(LinnetError):
-    """The address cannot be bound."""
-
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(
-            f"Cannot listen on {host}:{port} ({reason}): stop what uses it or choose another port or host."
-        )
+from linnet.errors import ImageError, LinnetError
 
 
 class RequestError(LinnetError):
@@ -83,6 +49,14 @@ class UnknownModel(RequestError):
         super().__init__(f"There is no model {name[:64]!r}: choose one of {', '.join(known) or '(none is loaded)'}.")
 
 
+class UnknownClass(RequestError):
+    """The model has no class of that name."""
+
+    def __init__(self, label: str, known: Sequence[str]) -> None:
+        some = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+        super().__init__(f"The model has no class {label[:64]!r}: choose one of {some}.")
+
+
 class UnknownVersion(RequestError):
     """The model is there, but not in that version."""
 
@@ -103,6 +77,15 @@ class LoadFailed(RequestError):
     def __init__(self, name: str, reason: str, *, still_serving: bool) -> None:
         state = "what served before goes on serving" if still_serving else "this version is not served"
         super().__init__(f"The model {name!r} was not loaded, and {state}: {reason}")
+
+
+class PeerFailed(RequestError):
+    """A change of the models was carried out here, but not in another worker."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The model {name!r} was changed in this worker but not in another ({reason}): ask again, or start anew."
+        )
 
 
 class KeyRefused(RequestError):
@@ -148,6 +131,27 @@ class TooManyImages(RequestError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The request has more than {limit} images: send them in several requests.")
+
+
+class UrlsOff(RequestError):
+    """The request names an image by URL, and this service fetches none."""
+
+    def __init__(self) -> None:
+        super().__init__("Images by URL are off: send the image itself, or ask the operator for LINNET_FETCH_URLS.")
+
+
+class UrlRefused(ImageError):
+    """A URL that the service may not ask."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The image's URL is refused ({reason}): name a public http or https address.")
+
+
+class UrlFailed(ImageError):
+    """There is no image to be had at the URL."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The image could not be fetched ({reason}): check the URL, or send the image itself.")
 
 
 class UnsupportedMediaType(RequestError):

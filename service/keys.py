@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from service.errors import AdminKeyNeeded, KeyRefused, ManagementOff, UnreadableKeys
+from service.errors import AdminKeyNeeded, KeyRefused, ManagementOff
 from service.settings import Settings
+from service.start_errors import UnreadableKeys
 
 
 class Keys:

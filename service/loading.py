@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from linnet.bundle import Manifest, Variant, bundle_directories, read_manifest, verify_files
+from linnet.bundle import Manifest, Variant, read_manifest, verify_files
 from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, ProviderUnavailable
 from linnet.session import Network, check_network, open_network
 from service.batcher import Batcher
@@ -62,10 +62,6 @@ class Loader:
             else:
                 self._metrics.loads.labels(name, str(version), "loaded").inc()
         return Loaded(models, failed)
-
-    def load_all(self) -> Loaded:
-        """Load every bundle of the models folder."""
-        return self.load(bundle_directories(self._settings.models_dir))
 
     def _load_bundle(self, directory: Path) -> Model:
         """Return the model of one bundle, verified and warm; raises `BundleError` or `ProviderUnavailable`."""

@@ -18,6 +18,9 @@ STAGE_BUCKETS_S = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 
+# Names the folder where several workers keep their counts; set by whoever starts them. prometheus-client's own name.
+SHARED_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
 ANSWERED, ABANDONED = "answered", "abandoned"
 _MODEL = ("model", "version")
 

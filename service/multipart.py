@@ -11,7 +11,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
 
-from service.body import Upload
+from service.body import MAX_FILENAME_CHARACTERS, Upload
 from service.errors import MalformedRequest, TooManyImages
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PART_NAME = "file"
 MAX_FIELDS = 16
-MAX_FILENAME_CHARACTERS = 255
 
 
 class MultipartReader:

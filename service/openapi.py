@@ -1,4 +1,4 @@
-"""What FastAPI cannot see by itself: the three forms of a request's body.
+"""What FastAPI cannot see by itself: the three forms of a request's body, keys, and problems.
 
 Must not import ONNX Runtime.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from service.answering import TIMEOUT_HEADER
+from service.gate import OPEN_PATHS
 from service.multipart import PART_NAME
 from service.query import DEFAULT_TOP_K
 from service.readers import PredictRequest
+from service.schemas import ProblemBody
 
 _ONE_IMAGE = {"schema": {"type": "string", "format": "binary"}}
 
@@ -50,3 +52,19 @@ PREDICT_PARAMETERS: list[dict[str, Any]] = [
         "description": "give up after so many milliseconds, where that is less than the service's own limit",
     },
 ]
+
+KEY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def document(openapi: dict[str, Any], *, keys_are_needed: bool) -> None:
+    """Complete the OpenAPI document in place: the problems' schema, and which operations need which key."""
+    openapi["components"]["schemas"]["ProblemBody"] = ProblemBody.model_json_schema()
+    openapi["components"]["securitySchemes"] = KEY_SCHEMES
+    needed: list[dict[str, Any]] = [{name: []} for name in KEY_SCHEMES]
+    for path, operations in openapi["paths"].items():
+        is_open = path in OPEN_PATHS or not (keys_are_needed or path.endswith(("/load", "/unload")))
+        for operation in operations.values():
+            operation["security"] = [] if is_open else needed

@@ -30,8 +30,8 @@ class Result:
     decode_ms: float
 
 
-async def predict(images: Sequence[bytes], model: Model, decoder: Decoder) -> list[Result]:
-    """Answer every image, in order; an image that cannot be read gets its `ImageError` as the answer.
+async def predict(images: Sequence[bytes | ImageError], model: Model, decoder: Decoder) -> list[Result]:
+    """Answer every image, in order; one that cannot be read or was not to be had has its `ImageError` as the answer.
 
     Raises `EngineFailed` where the network failed on any of them. Cancelling it abandons all of them.
     """
@@ -44,7 +44,9 @@ async def predict(images: Sequence[bytes], model: Model, decoder: Decoder) -> li
     return [result for result in results if isinstance(result, Result)]
 
 
-async def _predict_one(data: bytes, model: Model, decoder: Decoder) -> Result:
+async def _predict_one(data: bytes | ImageError, model: Model, decoder: Decoder) -> Result:
+    if isinstance(data, ImageError):
+        return Result(data, 0.0)
     begin_s = time.perf_counter()
     try:
         image = await decoder(data, model.manifest.preprocess)
@@ -71,6 +73,21 @@ def tally(model: Model, results: Sequence[Result], found: Sequence[Top]) -> None
         else:
             model.metrics.add_answer(result.answer.queue_ms, result.decode_ms)
             model.metrics.add_prediction(*best[0], uncertain=False)
+
+
+def tally_pixels(model: Model, answers: Sequence[Answer]) -> None:
+    """Put images that came as pixels into the metrics."""
+    for answer in answers:
+        model.metrics.add_answer(answer.queue_ms, None)
+        model.metrics.add_prediction(*top(answer.probabilities, 1)[0], uncertain=False)
+
+
+def slowest_ms(answers: Sequence[Answer]) -> dict[str, float]:
+    """Return the milliseconds of the slowest image in the stages from the batcher on."""
+    return {
+        "queue": max((answer.queue_ms for answer in answers), default=0.0),
+        "inference": max((answer.inference_ms for answer in answers), default=0.0),
+    }
 
 
 def _detached(error: ImageError) -> ImageError:

@@ -14,7 +14,8 @@ from linnet.bundle import Manifest
 from linnet.errors import ImageError
 from service.errors import UnknownModel
 from service.exchange import Exchange
-from service.prediction import Result, Top
+from service.explanation import Explanation
+from service.prediction import Result, Top, slowest_ms
 from service.problems import code_of
 from service.repository import Absent, Model, Repository
 from service.schemas import MetricsBody, ModelBody
@@ -54,11 +55,24 @@ def prediction(manifest: Manifest, filename: str | None, answer: Top | ImageErro
 def timing_ms(results: Sequence[Result]) -> dict[str, float]:
     """Return the milliseconds of the slowest image in each stage."""
     answers = [result.answer for result in results if not isinstance(result.answer, ImageError)]
-    return {
-        "decode": max(result.decode_ms for result in results),
-        "queue": max((answer.queue_ms for answer in answers), default=0.0),
-        "inference": max((answer.inference_ms for answer in answers), default=0.0),
-    }
+    return {"decode": max(result.decode_ms for result in results), **slowest_ms(answers)}
+
+
+def explain_body(model: Model, exchange: Exchange, found: Explanation) -> bytes:
+    """Return the answer of POST /explain as JSON; `service.schemas.ExplainBody` describes it."""
+    return orjson.dumps(
+        {
+            "model": model.name,
+            "version": str(model.version),
+            "variant": model.variant.precision,
+            "request_id": exchange.request_id,
+            "label": found.label,
+            "probability": round(found.probability, 6),
+            "method": found.method,
+            "grid": [[round(float(value), 4) for value in row] for row in found.grid],
+            "timing_ms": {stage: round(ms, 3) for stage, ms in found.timing_ms.items()},
+        }
+    )
 
 
 def model_bodies(repository: Repository, name: str | None = None) -> list[ModelBody]:

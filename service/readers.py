@@ -11,8 +11,10 @@ import binascii
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from linnet.bundle import first_problem
-from service.body import Upload
+from service.body import MAX_FILENAME_CHARACTERS, Upload
 from service.errors import MalformedRequest, TooManyImages
+
+URL_SCHEMES = ("http://", "https://")
 
 
 class RawReader:
@@ -38,7 +40,9 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     images: list[str] = Field(
-        min_length=1, description="encoded images in standard base64; a data: URL prefix is allowed"
+        min_length=1,
+        description="encoded images in standard base64, a data: URL prefix is allowed; or http(s) URLs where the "
+        "operator lets the service fetch them",
     )
 
 
@@ -62,7 +66,13 @@ class JsonReader:
         self._body.clear()
         if len(request.images) > self._max_images:
             raise TooManyImages(self._max_images)
-        return [Upload(None, _decode(index, text)) for index, text in enumerate(request.images)]
+        return [_upload(index, text) for index, text in enumerate(request.images)]
+
+
+def _upload(index: int, text: str) -> Upload:
+    if text.startswith(URL_SCHEMES):  # a colon is not of base64's alphabet
+        return Upload(text[:MAX_FILENAME_CHARACTERS], b"", url=text)
+    return Upload(None, _decode(index, text))
 
 
 def _decode(index: int, text: str) -> bytes:

@@ -22,6 +22,7 @@ from service.query import predict_query
 from service.schemas import ModelsBody, PredictBody, StatusBody
 from service.scrape import exposition
 from service.uploads import declared_bytes, read_uploads
+from service.urls import images_of
 
 router = APIRouter()
 
@@ -34,7 +35,7 @@ def service_of(request: Request) -> Service:
 @router.post(
     "/predict",
     response_model=PredictBody,
-    responses=openapi_responses(400, 401, 404, 408, 413, 415, 422, 500, 503, 504),
+    responses=openapi_responses(400, 401, 403, 404, 408, 413, 415, 422, 500, 503, 504),
     openapi_extra={"requestBody": PREDICT_BODY, "parameters": PREDICT_PARAMETERS},
     tags=["predict"],
     summary="Classify one or many images",
@@ -52,7 +53,7 @@ async def post_predict(request: Request) -> Response:
             uploads = await read_uploads(request.headers, request.receive, hold, service.limits, service.pool)
             exchange.body_bytes = hold.bytes
             with accounted(model, exchange, len(uploads)):
-                work = predict([upload.data for upload in uploads], model, service.decoder)
+                work = predict(await images_of(uploads, service.fetcher, hold), model, service.decoder)
                 results = await while_connected(request.receive, work)
     exchange.timing_ms = present.timing_ms(results)
     found = tops(model, results, query.top_k)

@@ -77,6 +77,22 @@ class PredictBody(Body):
     timing_ms: TimingMs
 
 
+class ExplainBody(Body):
+    """The answer of POST /explain as JSON."""
+
+    model: str
+    version: str
+    variant: str
+    request_id: str
+    label: str = Field(description="the class that is explained")
+    probability: float
+    method: Literal["cam", "occlusion"] = Field(
+        description="class activation map of the network, or the fall of the probability where parts are covered"
+    )
+    grid: list[list[float]] = Field(description="rows from the top, in [0, 1]: 1 where the evidence is strongest")
+    timing_ms: TimingMs
+
+
 class MetricsBody(Body):
     """What the very file in use scored."""
 

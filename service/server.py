@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -19,12 +18,13 @@ import uvicorn
 from linnet.errors import LinnetError, PathNotFound
 from service.app import create_app
 from service.connections import bounded_protocol
-from service.errors import CannotListen
 from service.lifecycle import Service
+from service.listening import allow_many_connections, listen, url_of
 from service.logs import log_config
 from service.memory import return_large_blocks
 from service.repository import Model
 from service.settings import Settings
+from service.supervisor import supervise
 
 # Longer than the idle time of common load balancers (60 s), which otherwise send into a connection that just closed.
 KEEP_ALIVE_S = 75
@@ -36,12 +36,24 @@ def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what was accepted and return.
 
     Raises `PathNotFound` without the models folder, `CannotListen` where the address is taken, `ProviderUnavailable`
-    where the provider that was asked for is not active.
+    where the provider that was asked for is not active, `WorkerFailed` where a worker cannot start.
     """
-    return_large_blocks()
     if not settings.models_dir.is_dir():
         raise PathNotFound(settings.models_dir, "models folder")
-    listener = _listen(settings.host, settings.port)
+    if settings.workers > 1:
+        supervise(settings)
+        return
+    with listen(settings.host, settings.port) as listener:
+        serve_on(listener, settings, lambda models: logger.info("Serving %s: %s", url_of(listener), models))
+
+
+def serve_on(listener: socket.socket, settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve the connections of `listener` in this process; `announce` is told what is served once it is loaded.
+
+    Raises what `serve` raises.
+    """
+    return_large_blocks()
+    allow_many_connections()
     app = create_app(settings)
     service: Service = app.state.service
     config = uvicorn.Config(
@@ -59,7 +71,7 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
     )
-    server = Server(config, service, _url(listener))
+    server = Server(config, service, announce)
     server.run(sockets=[listener])
     if server.failure is not None:
         raise server.failure
@@ -68,10 +80,10 @@ def serve(settings: Settings) -> None:
 class Server(uvicorn.Server):
     """uvicorn's server, but readiness falls with the signal, the exit is clean, and it says what it serves."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[str], None]) -> None:
         super().__init__(config)
         self._service = service
-        self._url = url
+        self._tell = announce
         self._announcing: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
 
@@ -94,7 +106,7 @@ class Server(uvicorn.Server):
         except LinnetError as error:
             logger.error("%s", error)
         models = ", ".join(_described(model) for model in self._service.repository.models)
-        logger.info("Serving %s: %s", self._url, models or "no model")
+        self._tell(models or "no model")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop being ready and begin to shut down."""
@@ -110,20 +122,6 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        return socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise CannotListen(host, port, reason or str(error)) from error
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _described(model: Model) -> str:

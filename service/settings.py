@@ -17,11 +17,16 @@ from linnet.bundle import MODEL_NAME_PATTERN
 from linnet.cpu import usable_cpus
 from linnet.preprocess import DEFAULT_MAX_PIXELS
 from linnet.session import Provider
-from service.errors import InvalidSetting, UnknownSetting
+from service.start_errors import InvalidSetting, UnknownSetting
 
 PREFIX = "LINNET_"
 MIB = 1024 * 1024
 _NAMES_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}( *, *[a-z0-9][a-z0-9_.-]{0,63})*$"
+
+
+def _share_of_cpus(settings: dict[str, Any]) -> int:
+    """Return the usable processors of one worker, at least one."""
+    return max(1, usable_cpus() // int(settings.get("workers", 1)))
 
 
 class Settings(BaseSettings):
@@ -31,7 +36,12 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on; 0.0.0.0 lets other machines in")
     port: int = Field(default=8000, ge=0, le=65_535, description="TCP port; 0 takes a free one and logs it")
-    models_dir: Path = Field(default=Path("models"), description="folder of bundles <name>/<version>; all are loaded")
+    workers: int = Field(
+        default=1,
+        ge=1,
+        description="processes that serve the port; each has models, memory and pending images of its own",
+    )
+    models_dir: Path = Field(default=Path("models"), description="folder of bundles NAME/VERSION; all are loaded")
     model: str | None = Field(
         default=None,
         pattern=MODEL_NAME_PATTERN,
@@ -52,14 +62,14 @@ class Settings(BaseSettings):
         default="auto", description="'cuda' stops the start where CUDA does not become active; 'auto' falls back to cpu"
     )
     threads: int = Field(
-        default_factory=usable_cpus,
+        default_factory=_share_of_cpus,
         ge=1,
-        description="threads inside one inference; above the CPU quota it gets slower",
+        description="threads inside one inference of a worker; above the CPU quota it gets slower",
     )
     decode_threads: int = Field(
-        default_factory=usable_cpus,
+        default_factory=_share_of_cpus,
         ge=1,
-        description="images decoded at once; those above 8 million pixels take turns, at up to 16 bytes per pixel",
+        description="images a worker decodes at once; above 8 million pixels they take turns, up to 16 bytes per pixel",
     )
     max_batch_size: int = Field(
         default=32,
@@ -95,6 +105,11 @@ class Settings(BaseSettings):
     header_timeout_ms: int = Field(
         default=10_000, ge=1, description="time for a request's head to arrive; past it the connection closes"
     )
+    fetch_urls: bool = Field(
+        default=False,
+        description="let requests name images by URL: the service then makes requests itself, to public addresses only",
+    )
+    fetch_timeout_ms: int = Field(default=5_000, ge=1, description="time to fetch one image, redirects included")
     api_keys: SecretStr | None = Field(
         default=None,
         description="keys, separated by commas, of which a request must send one; unset (and no file): none is needed",
@@ -121,10 +136,26 @@ class Settings(BaseSettings):
         default=True, description="one line per request, probes that succeed left out; costs some CPU under load"
     )
 
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector (OTLP over HTTP, as http://host:4318/v1/traces); unset: no traces",
+    )
+
     @property
     def expected_models(self) -> list[str]:
         """List the names of `models`."""
         return [name.strip() for name in (self.models or "").split(",") if name.strip()]
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the variables that give another process the settings that were chosen here."""
+    chosen = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return {
+        PREFIX + name.upper(): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in chosen.items()
+        if value is not None
+    }
 
 
 def read_settings(**arguments: Any) -> Settings:

@@ -193,12 +193,15 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port to listen on.")] = None,
     model: Annotated[str | None, typer.Option(help="Model that answers requests which name none.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that serve the port.")] = None,
 ) -> None:
     """Serve every bundle of a folder over HTTP; options win over LINNET_* variables."""
     from service.server import serve as listen
     from service.settings import read_settings
 
-    told: dict[str, Any] = {"models_dir": models_dir, "host": host, "port": port, "model": model}
+    told: dict[str, Any] = {
+        "models_dir": models_dir, "host": host, "port": port, "model": model, "workers": workers,
+    }  # fmt: skip
     listen(read_settings(**{key: value for key, value in told.items() if value is not None}))
 
 

@@ -1,4 +1,4 @@
-"""The endpoints of the Open Inference Protocol: health, metadata, inference, and the model repository's extension.
+"""The endpoints of the Open Inference Protocol: health, metadata and inference.
 
 Must not import ONNX Runtime.
 """
@@ -6,25 +6,23 @@ Must not import ONNX Runtime.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
-import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import ValidationError
 
 from linnet import __version__
-from linnet.bundle import first_problem
 from service.answering import accounted, deadline, use, while_connected
-from service.errors import MalformedRequest, TooManyImages
-from service.prediction import answer_pixels
+from service.batcher import Answer
+from service.errors import TooManyImages
+from service.prediction import answer_pixels, slowest_ms, tally_pixels
+from service.repository import Model
 from service.routes import service_of
 from service.uploads import declared_bytes, read_all
 from service.v2 import openapi
 from service.v2.errors import InvalidTensor
 from service.v2.schemas import (
-    IndexEntry,
-    IndexRequest,
     InferBody,
     LiveBody,
     ModelBody,
@@ -33,7 +31,7 @@ from service.v2.schemas import (
     ServerBody,
     TensorBody,
 )
-from service.v2.tensors import DATATYPES, read_question, write_answer
+from service.v2.tensors import DATATYPES, Question, read_question, write_answer
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -59,16 +57,27 @@ async def get_server() -> ServerBody:
     return ServerBody(name="linnet", version=__version__, extensions=EXTENSIONS)
 
 
-@router.get("/models/{name}/ready", responses=openapi.error_responses(401, 404, 503), summary="Is the model ready?")
-@router.get("/models/{name}/versions/{version}/ready", responses=openapi.error_responses(401, 404, 503))
+_MODEL_RESPONSES = openapi.error_responses(401, 404, 503)
+
+
+@router.get("/models/{name}/ready", responses=_MODEL_RESPONSES, summary="Is the model ready?")
+@router.get(
+    "/models/{name}/versions/{version}/ready",
+    responses=_MODEL_RESPONSES,
+    summary="Is that version ready?",
+)
 async def get_model_ready(request: Request, name: str, version: str | None = None) -> ModelReadyBody:
     """Answer 200 when the model (in that version) answers requests."""
     model = service_of(request).repository.resolve(name, version)
     return ModelReadyBody(name=model.name, ready=True)
 
 
-@router.get("/models/{name}", responses=openapi.error_responses(401, 404, 503), summary="What the model takes")
-@router.get("/models/{name}/versions/{version}", responses=openapi.error_responses(401, 404, 503))
+@router.get("/models/{name}", responses=_MODEL_RESPONSES, summary="What the model takes")
+@router.get(
+    "/models/{name}/versions/{version}",
+    responses=_MODEL_RESPONSES,
+    summary="What that version takes",
+)
 async def get_model(request: Request, name: str, version: str | None = None) -> ModelBody:
     """Return the model's input and outputs: raw pixels in, probabilities and more out."""
     repository = service_of(request).repository
@@ -106,7 +115,7 @@ async def post_infer(request: Request, name: str) -> Response:
     response_model=InferBody,
     responses=_INFER_RESPONSES,
     openapi_extra=openapi.INFER,
-    summary="Answer tensors",
+    summary="Answer tensors with that version",
 )
 async def post_infer_of_version(request: Request, name: str, version: str) -> Response:
     """Return the outputs of one version for images that are already the network's input."""
@@ -115,35 +124,24 @@ async def post_infer_of_version(request: Request, name: str, version: str) -> Re
 
 async def _infer(request: Request, name: str, version: str | None) -> Response:
     service, exchange = service_of(request), request.state.exchange
-    limits = service.limits
     async with deadline(request.headers, service.settings.timeout_ms):
         model = service.repository.resolve(name, version)
-        with use(model, exchange), service.admission.admit(declared_bytes(request.headers, limits)) as hold:
-            body = await read_all(request.headers, request.receive, hold, limits)
+        with use(model, exchange), service.admission.admit(declared_bytes(request.headers, service.limits)) as hold:
+            body = await read_all(request.headers, request.receive, hold, service.limits)
             exchange.body_bytes = len(body)
-            outputs = [tensor.name for tensor in model.manifest.outputs]
-            question = await asyncio.to_thread(
-                read_question,
-                body,
-                _json_bytes(request),
-                model.manifest.input.name,
-                model.manifest.preprocess.size_px,
-                outputs,
-            )
+            question = await asyncio.to_thread(read_question, body, _json_bytes(request), model.manifest)
             count = len(question.images)
-            if count > limits.max_images:
-                raise TooManyImages(limits.max_images)
+            if count > service.limits.max_images:
+                raise TooManyImages(service.limits.max_images)
             hold.add_images(count - 1)
             with accounted(model, exchange, count):
                 answers = await while_connected(request.receive, answer_pixels(question.images, model))
-    exchange.timing_ms = {
-        "queue": max(answer.queue_ms for answer in answers),
-        "inference": max(answer.inference_ms for answer in answers),
-    }
-    for answer in answers:
-        best = int(answer.probabilities.argmax())
-        model.metrics.add_answer(answer.queue_ms, None)
-        model.metrics.add_prediction(best, float(answer.probabilities[best]), uncertain=False)
+    exchange.timing_ms = slowest_ms(answers)
+    tally_pixels(model, answers)
+    return _answer(model, question, answers)
+
+
+def _answer(model: Model, question: Question, answers: Sequence[Answer]) -> Response:
     tensors = [
         np.stack([getattr(answer.outputs, wanted.name)[answer.row] for answer in answers])
         for wanted in question.outputs
@@ -162,73 +160,3 @@ def _json_bytes(request: Request) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) < 12):
         raise InvalidTensor(f"{openapi.JSON_LENGTH_HEADER} is not a whole number")
     return int(text)
-
-
-@router.post(
-    "/repository/index",
-    responses=openapi.error_responses(400, 401, 503),
-    openapi_extra=openapi.INDEX,
-    summary="List the model repository",
-)
-async def post_index(request: Request) -> list[IndexEntry]:
-    """Return every version of every model with its state; with `ready` only those that answer."""
-    service = service_of(request)
-    wanted = _index_request(await _small_body(request))
-    repository = service.repository
-    entries = [
-        IndexEntry(name=model.name, version=str(model.version), state="READY", reason="") for model in repository.models
-    ]
-    if not wanted.ready:
-        entries += [
-            IndexEntry(name=entry.name, version=str(entry.version), state="UNAVAILABLE", reason=entry.reason)
-            for entry in repository.absent
-        ]
-    return sorted(entries, key=lambda entry: (entry.name, int(entry.version)))
-
-
-def _index_request(body: bytes) -> IndexRequest:
-    try:
-        return IndexRequest.model_validate(orjson.loads(body)) if body.strip() else IndexRequest()
-    except orjson.JSONDecodeError as error:
-        raise MalformedRequest(f"the JSON is damaged: {str(error)[:80]}") from error
-    except ValidationError as error:
-        raise MalformedRequest(first_problem(error)[:200]) from error
-
-
-_CHANGE_RESPONSES = openapi.error_responses(401, 403, 404, 422, 503)
-
-
-@router.post(
-    "/repository/models/{name}/load",
-    responses=_CHANGE_RESPONSES,
-    openapi_extra=openapi.CHANGE,
-    summary="Load a model or load it anew",
-)
-async def post_load(request: Request, name: str) -> Response:
-    """Load every version of a model from its files; what served before serves until the new one answers, or goes on."""
-    service = service_of(request)
-    service.keys.check_admin(request.headers)
-    await _small_body(request)
-    await service.catalogue.load(name)
-    return Response(b"{}", media_type="application/json")
-
-
-@router.post(
-    "/repository/models/{name}/unload",
-    responses=_CHANGE_RESPONSES,
-    openapi_extra=openapi.CHANGE,
-    summary="Unload a model",
-)
-async def post_unload(request: Request, name: str) -> Response:
-    """Let every version of a model go when its requests are answered, and return its memory."""
-    service = service_of(request)
-    service.keys.check_admin(request.headers)
-    await _small_body(request)
-    await service.catalogue.unload(name)
-    return Response(b"{}", media_type="application/json")
-
-
-async def _small_body(request: Request) -> bytes:
-    service = service_of(request)
-    with service.admission.admit(declared_bytes(request.headers, service.limits)) as hold:
-        return await read_all(request.headers, request.receive, hold, service.limits)

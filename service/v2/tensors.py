@@ -14,7 +14,7 @@ import numpy.typing as npt
 import orjson
 from pydantic import ValidationError
 
-from linnet.bundle import first_problem
+from linnet.bundle import Manifest, first_problem
 from service.v2.errors import InvalidTensor, TensorTextTooLarge, UnknownOutput
 from service.v2.schemas import InferInput, InferRequest
 
@@ -40,10 +40,8 @@ class Question:
     outputs: Sequence[Wanted]
 
 
-def read_question(
-    body: bytes, json_bytes: int | None, input_name: str, side_px: int, output_names: Sequence[str]
-) -> Question:
-    """Read a request of which the first `json_bytes` are JSON, all of it where that is None.
+def read_question(body: bytes, json_bytes: int | None, manifest: Manifest) -> Question:
+    """Read a request to the model of `manifest`; its first `json_bytes` are JSON, all of it where that is None.
 
     Raises `InvalidTensor`, `UnknownOutput` or `TensorTextTooLarge`.
     """
@@ -58,10 +56,10 @@ def read_question(
         raise InvalidTensor(f"the JSON is damaged: {str(error)[:80]}") from error
     except ValidationError as error:
         raise InvalidTensor(first_problem(error)[:200]) from error
-    if len(request.inputs) != 1 or request.inputs[0].name != input_name:
-        raise InvalidTensor(f"there is exactly one input, {input_name!r}")
-    images = _pixels(request.inputs[0], memoryview(body)[len(text) :], side_px)
-    return Question(request.id, images, _wanted(request, output_names))
+    if len(request.inputs) != 1 or request.inputs[0].name != manifest.input.name:
+        raise InvalidTensor(f"there is exactly one input, {manifest.input.name!r}")
+    images = _pixels(request.inputs[0], memoryview(body)[len(text) :], manifest.preprocess.size_px)
+    return Question(request.id, images, _wanted(request, [tensor.name for tensor in manifest.outputs]))
 
 
 def _pixels(tensor: InferInput, rest: memoryview, side_px: int) -> npt.NDArray[np.uint8]:

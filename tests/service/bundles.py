@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from linnet.session import open_network
 CLASSES = ("red", "green", "blue")
 OUTPUTS = ("probabilities", "logits", "embedding")
 SIDE_PX = 16
+WORK_SIDE = 400
 FAILING_RED = 77  # an image whose mean red is exactly this makes ONNX Runtime raise
 COLOURS = {"poison": (FAILING_RED, 0, 0), "red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
@@ -33,11 +35,24 @@ def png(colour: str = "red", size: tuple[int, int] = (20, 20), image_format: str
     return buffer.getvalue()
 
 
-def write_model(models_dir: Path, name: str = "colours", version: int = 1, **changes: Any) -> Path:
+@dataclass(frozen=True)
+class Character:
+    """What is special about a network."""
+
+    products: int = 0  # of matrices, each a few milliseconds of work per batch, whatever its size
+    batch: int | str = "N"  # a number makes every other batch fail
+
+
+ORDINARY = Character()
+
+
+def write_model(
+    models_dir: Path, name: str = "colours", version: int = 1, character: Character = ORDINARY, **changes: Any
+) -> Path:
     """Write a bundle that tells red, green and blue apart; `changes` replace keys of its manifest."""
     models_dir.mkdir(parents=True, exist_ok=True)
     source = models_dir.parent / f"{name}-{version}.onnx"
-    onnx.save(_network(), str(source))
+    onnx.save(_network(character), str(source))
     try:
         manifest = Manifest.model_validate(_manifest(source, name, version) | changes)
         return write_bundle(models_dir, manifest, {"model.onnx": source})
@@ -45,12 +60,12 @@ def write_model(models_dir: Path, name: str = "colours", version: int = 1, **cha
         source.unlink()
 
 
-def _network() -> onnx.ModelProto:
+def _network(character: Character) -> onnx.ModelProto:
     """Return the graph: uint8 [N, 16, 16, 3] -> mean colour [N, 3] -> logits -> probabilities.
 
     The failure is an index out of range: 1 into a table of one row.
     """
-    shape: list[str | int | None] = ["N", SIDE_PX, SIDE_PX, 3]
+    shape: list[str | int | None] = [character.batch, SIDE_PX, SIDE_PX, 3]
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float", "axes"], ["embedding"], keepdims=0),
@@ -59,23 +74,46 @@ def _network() -> onnx.ModelProto:
         helper.make_node("Equal", ["red", "failing_red"], ["is_poison"]),
         helper.make_node("Cast", ["is_poison"], ["row"], to=TensorProto.INT64),
         helper.make_node("Gather", ["zeros", "row"], ["nothing"], axis=0),
-        helper.make_node("Add", ["scaled", "nothing"], ["logits"]),
+        *_work(character.products),
+        helper.make_node("Sum", ["scaled", "nothing", "worked"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     graph = helper.make_graph(
         nodes,
         "colours",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, shape)],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", 3]) for output in OUTPUTS],
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [character.batch, 3]) for output in OUTPUTS],
         [
             helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
             helper.make_tensor("scale", TensorProto.FLOAT, [], [50.0]),
             helper.make_tensor("first", TensorProto.INT64, [], [0]),
             helper.make_tensor("failing_red", TensorProto.FLOAT, [], [float(FAILING_RED)]),
             helper.make_tensor("zeros", TensorProto.FLOAT, [1, 3], [0.0] * 3),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("square", TensorProto.INT64, [2], [WORK_SIDE, WORK_SIDE]),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+
+
+def _work(products: int) -> list[onnx.NodeProto]:
+    """Return nodes that multiply matrices made of the input and add nothing to the answer."""
+    if products == 0:
+        return [helper.make_node("Identity", ["zero"], ["worked"])]
+    nodes = [
+        helper.make_node("ReduceMean", ["embedding"], ["mean"], keepdims=0),
+        helper.make_node("Expand", ["mean", "square"], ["matrix_0"]),
+    ]
+    for number in range(products):
+        nodes += [
+            helper.make_node("MatMul", [f"matrix_{number}"] * 2, [f"product_{number}"]),
+            helper.make_node("Tanh", [f"product_{number}"], [f"matrix_{number + 1}"]),
+        ]
+    return [
+        *nodes,
+        helper.make_node("ReduceMax", [f"matrix_{products}"], ["largest"], keepdims=0),
+        helper.make_node("Mul", ["largest", "zero"], ["worked"]),
+    ]
 
 
 def _manifest(source: Path, name: str, version: int) -> dict[str, Any]:

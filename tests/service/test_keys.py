@@ -8,9 +8,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from service.errors import UnreadableKeys
 from service.keys import Keys
 from service.settings import Settings
+from service.start_errors import UnreadableKeys
 from tests.service.bundles import png
 from tests.service.running import service_at
 

@@ -8,7 +8,7 @@ import pytest
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.bundles import png, write_model
+from tests.service.bundles import Character, png, write_model
 from tests.service.running import client_of
 
 
@@ -62,6 +62,34 @@ def test_an_older_version_serves_where_the_newest_is_refused(tmp_path: Path) -> 
     write_model(tmp_path / "models", "a", 1)
     (write_model(tmp_path / "models", "a", 2) / "model.onnx").unlink()
     assert set(probe(Settings(models_dir=tmp_path / "models")).values()) == {200}
+
+
+def test_every_expected_model_must_answer(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "a")
+    (write_model(tmp_path / "models", "b") / "model.onnx").unlink()
+    assert probe(Settings(models_dir=tmp_path / "models"))["/readyz"] == 200
+    assert probe(Settings(models_dir=tmp_path / "models", models="a"))["/readyz"] == 200
+    assert probe(Settings(models_dir=tmp_path / "models", models="a, b"))["/readyz"] == 503
+
+
+def test_the_first_expected_model_is_the_default(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_model(tmp_path / "models", name)
+
+    async def scenario(settings: Settings) -> str:
+        async with client_of(create_app(settings)) as client:
+            return str((await client.post("/predict", content=png())).json()["model"])
+
+    models_dir = tmp_path / "models"
+    assert asyncio.run(scenario(Settings(models_dir=models_dir, models="b,a"))) == "b"
+    assert asyncio.run(scenario(Settings(models_dir=models_dir, models="b,a", model="a"))) == "a"
+
+
+def test_a_failed_warm_up_is_not_ready(tmp_path: Path) -> None:
+    """The network takes batches of three, as many as the self-test has, and no other."""
+    write_model(tmp_path / "models", character=Character(batch=3))
+    answers = probe(Settings(models_dir=tmp_path / "models", provider="cpu"))
+    assert (answers["/healthz"], answers["/readyz"], answers["/predict"]) == (200, 503, 503)
 
 
 def test_not_ready_says_when_to_come_again(tmp_path: Path) -> None:

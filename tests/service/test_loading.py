@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linnet.bundle import sha256_of
+from linnet.bundle import bundle_directories, sha256_of
 from linnet.errors import ProviderUnavailable
 from linnet.session import PROVIDER_NAMES
 from service.loading import Loaded, Loader
@@ -17,7 +17,7 @@ from tests.service.bundles import write_model
 
 
 def load_all(models_dir: Path) -> Loaded:
-    return Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load_all()
+    return Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load(bundle_directories(models_dir))
 
 
 def _truncate(bundle: Path) -> None:
@@ -101,4 +101,4 @@ def test_cuda_asked_for_and_not_there_stops_everything(models_dir: Path) -> None
     if PROVIDER_NAMES["cuda"] in onnxruntime.get_available_providers():
         pytest.skip("CUDA is there")
     with pytest.raises(ProviderUnavailable):
-        Loader(Settings(models_dir=models_dir, provider="cuda"), Metrics()).load_all()
+        Loader(Settings(models_dir=models_dir, provider="cuda"), Metrics()).load(bundle_directories(models_dir))

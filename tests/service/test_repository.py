@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from linnet.bundle import bundle_directories
 from service.errors import ModelUnavailable, UnknownModel, UnknownVersion
 from service.loading import Loader
 from service.metrics import Metrics
@@ -18,7 +19,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
         write_model(models_dir, name, version)
     for name, version in (("alpha", 11), ("gamma", 1)):
         (write_model(models_dir, name, version) / "model.onnx").unlink()
-    loaded = Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load_all()
+    loaded = Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load(bundle_directories(models_dir))
     return Repository(loaded.models, loaded.failed, None)
 
 

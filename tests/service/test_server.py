@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
 import threading
 import time
@@ -17,11 +18,12 @@ import httpx
 import pytest
 
 from linnet.errors import PathNotFound
-from service.errors import CannotListen
 from service.server import serve
 from service.settings import Settings
+from service.start_errors import CannotListen
 from tests.service.bundles import png, write_model
 from tests.service.running import ServerProcess
+from tests.service.test_metrics import by_label
 
 pytestmark = pytest.mark.e2e
 
@@ -240,3 +242,28 @@ def test_what_cannot_start_says_so_in_one_sentence(models_dir: Path, tmp_path: P
             serve(Settings(models_dir=models_dir, port=port))
     with pytest.raises(PathNotFound, match="no models folder"):
         serve(Settings(models_dir=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"NONSENSE\r\n\r\n",
+        b"GET /healthz HTTP/9.9\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nContent-Length: many\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX-Large: " + b"x" * 70_000,
+    ],
+)
+def test_what_is_no_http_is_answered_in_our_format(server: ServerProcess, content: bytes) -> None:
+    before = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "route", "code")
+    with server.connect() as connection:
+        connection.sendall(content)
+        answer = connection.recv(65_536).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 400 Bad Request\r\n")
+    assert "content-type: application/problem+json" in head
+    assert "x-request-id: " in head
+    assert json.loads(body)["code"] == "invalid_http"
+    after = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "route", "code")
+    key = ("(unparsed)", "invalid_http")
+    assert after[key] - before.get(key, 0) == 1

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from service.errors import InvalidSetting, UnknownSetting
 from service.settings import Settings, read_settings, variables
+from service.start_errors import InvalidSetting, UnknownSetting
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,265 @@
+"""Ten minutes of everything at once, against a service of its own, and the sums afterwards.
+
+Images of all sizes, several per request, damaged ones, wrong requests, clients that leave, tensors, probes and reloads
+go on side by side. At the end the service must not have answered with any 5xx but 503, nor hold more memory or more
+open files than after the first fifth of the time, and its metrics must add up to what was counted here.
+
+    python benchmarks/mixed_load.py [--seconds 600] [--clients 16] [--models-dir models] [--model cifar10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+ADMIN = {"x-api-key": "mixed-load"}
+WARM_SHARE = 0.2  # of the time, after which memory and files are measured the first time
+Ends = Counter[tuple[str, int, str]]  # route, status, code
+
+
+def photo(width: int, height: int, seed: int) -> bytes:
+    """Return a JPEG that looks like something, so that decoding it costs what a photo costs."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+class Load:
+    """What is sent, and how it ended."""
+
+    def __init__(self, url: str, model: str, side_px: int, seed: int) -> None:
+        self._client = httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None))
+        self._model = model
+        self._source = random.Random(seed)
+        sizes = [(32, 32)] * 6 + [(640, 480)] * 3 + [(1280, 960), (4000, 3000)]
+        self._photos = [photo(*size, number) for number, size in enumerate(sizes)]
+        self._tensor = np.random.default_rng(seed).integers(0, 256, (4, side_px, side_px, 3), np.uint8)
+        self.ends: Ends = Counter()
+        self.left = 0
+
+    async def run(self, until_s: float, clients: int) -> None:
+        """Send until the time has come."""
+        kinds = [self._one] * 8 + [self._many] * 3 + [self._wrong] * 3 + [self._leave] * 3 + [self._infer] * 2
+        kinds += [self._look]
+
+        async def client(number: int) -> None:
+            source = random.Random(number)
+            while time.monotonic() < until_s:
+                await source.choice(kinds)()
+
+        await asyncio.gather(self._reload(until_s), *(client(number) for number in range(clients)))
+        await self._client.aclose()
+
+    async def _send(self, route: str, method: str, url: str, **request: Any) -> None:
+        response = await self._client.request(method, url, **request)
+        code = "ok"
+        if response.status_code >= 400:
+            body = response.json()
+            code = body.get("code", "(protocol)")
+        self.ends[route, response.status_code, code] += 1
+
+    async def _one(self) -> None:
+        await self._send("/predict", "POST", "/predict", content=self._source.choice(self._photos))
+
+    async def _many(self) -> None:
+        count = self._source.choice((2, 8, 32))
+        images = [self._source.choice(self._photos[:10]) for _ in range(count)]
+        images[0] = self._source.choice((images[0], b"no image"))
+        files = [("file", (f"{number}.jpg", image)) for number, image in enumerate(images)]
+        await self._send("/predict", "POST", "/predict", files=files)
+
+    async def _wrong(self) -> None:
+        request: dict[str, Any] = self._source.choice(
+            (
+                {"content": b"no image"},
+                {"content": self._photos[7][:3000]},
+                {"content": b"{", "headers": {"content-type": "application/json"}},
+                {"content": b"x", "headers": {"content-type": "text/html"}},
+                {"content": self._photos[0], "params": {"model": "nothing"}},
+                {"content": bytes(33 * 1024 * 1024)},
+            )
+        )
+        await self._send("/predict", "POST", "/predict", **request)
+
+    async def _leave(self) -> None:
+        """Send and hang up after a moment; whether that was before the answer is the service's to say."""
+        patience_s = self._source.choice((0.0005, 0.003, 0.01, 0.03))
+        try:
+            async with asyncio.timeout(patience_s):
+                await self._send("/predict", "POST", "/predict", content=self._source.choice(self._photos))
+        except TimeoutError:
+            self.left += 1
+
+    async def _infer(self) -> None:
+        header = json.dumps(
+            {
+                "inputs": [
+                    {
+                        "name": "image",
+                        "shape": list(self._tensor.shape),
+                        "datatype": "UINT8",
+                        "parameters": {"binary_data_size": self._tensor.nbytes},
+                    }
+                ]
+            }
+        ).encode()
+        await self._send(
+            "/v2/models/{name}/infer",
+            "POST",
+            f"/v2/models/{self._model}/infer",
+            content=header + self._tensor.tobytes(),
+            headers={"Inference-Header-Content-Length": str(len(header))},
+        )
+
+    async def _look(self) -> None:
+        path = self._source.choice(("/healthz", "/readyz", "/models"))
+        await self._send(path, "GET", path)
+
+    async def _reload(self, until_s: float) -> None:
+        while time.monotonic() < until_s - 1:
+            url = f"/v2/repository/models/{self._model}/load"
+            await self._send("/v2/repository/models/{name}/load", "POST", url, headers=ADMIN)
+            await asyncio.sleep(2)
+
+
+def counted(text: str) -> Ends:
+    """Return what the service counted, protocol errors under one code as the clients see them."""
+    found: Ends = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "linnet_requests_total":
+                route, status, code = (sample.labels[name] for name in ("route", "status", "code"))
+                is_protocol = route.startswith("/v2") and code not in ("ok", "client_gone")
+                found[route, int(status), "(protocol)" if is_protocol else code] += int(sample.value)
+    return found
+
+
+class Server:
+    """A service of its own, and what its process holds."""
+
+    def __init__(self, models_dir: Path, log: Path) -> None:
+        environment = {**os.environ, "LINNET_PORT": "0", "LINNET_ADMIN_KEYS": ADMIN["x-api-key"]}
+        environment |= {"LINNET_MODELS_DIR": str(models_dir), "LINNET_ACCESS_LOG": "false"}
+        self._log = log.open("w")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "linnet.cli", "serve"], env=environment, stderr=self._log, stdout=subprocess.DEVNULL
+        )
+        self.url = self._wait_for_url(log)
+
+    def _wait_for_url(self, log: Path) -> str:
+        for _ in range(600):
+            if match := re.search(r"Serving (http://\S+):", log.read_text()):
+                return match[1]
+            time.sleep(0.1)
+        raise SystemExit(f"the service did not start: {log.read_text()}")
+
+    def resident_mib(self) -> float:
+        """Return the resident memory."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
+
+    def open_files(self) -> int:
+        """Return the number of open file descriptors."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def stop(self) -> int:
+        """Drain it and return its exit status."""
+        self.process.terminate()
+        status = self.process.wait(60)
+        self._log.close()
+        return status
+
+
+def rested(server: Server) -> tuple[float, int]:
+    """Return memory and open files once nothing is pending."""
+    for _ in range(100):
+        text = httpx.get(f"{server.url}/metrics").text
+        if "linnet_pending_images 0.0" in text:
+            break
+        time.sleep(0.1)
+    time.sleep(1)
+    return server.resident_mib(), server.open_files()
+
+
+def main() -> None:
+    """Run it and print what was found as JSON; exits with 1 where something did not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--models-dir", type=Path, default=Path("models"))
+    parser.add_argument("--model", default="cifar10")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        server = Server(options.models_dir, log)
+        listed = httpx.get(f"{server.url}/models/{options.model}").json()["models"]
+        side_px = listed[-1]["input_size"]
+        parts = []
+        held = []
+        for number, share in enumerate((WARM_SHARE, 1 - WARM_SHARE)):
+            load = Load(server.url, options.model, side_px, seed=number)
+            asyncio.run(load.run(time.monotonic() + share * options.seconds, options.clients))
+            parts.append(load)
+            held.append(rested(server))
+        text = httpx.get(f"{server.url}/metrics").text
+        status = server.stop()
+        found = report(parts, counted(text), held, status, log.read_text())
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    sys.exit(0 if found["holds"] else 1)
+
+
+def report(parts: list[Load], seen: Ends, held: list[tuple[float, int]], status: int, log: str) -> dict[str, Any]:
+    """Hold what was sent against what was counted, and the end against the beginning.
+
+    Requests that their clients left are in the service's count as answered or as `client_gone`, or never came to be: so
+    the two sums may differ by those alone.
+    """
+    sent: Ends = sum((load.ends for load in parts), Counter())
+    left = sum(load.left for load in parts)
+    ours = {end: count for end, count in seen.items() if end[0] not in ("/metrics", "/models/{name}")}
+    extra = {end: count - sent[end] for end, count in ours.items() if count != sent[end]}
+    missing = {end: count for end, count in sent.items() if count > seen[end]}
+    unexplained = {end: count for end, count in extra.items() if end[0] != "/predict"}
+    bad = {end: count for end, count in seen.items() if end[1] >= 500 and end[1] != 503}
+    (begin_mib, begin_files), (end_mib, end_files) = held
+    holds = {
+        "no 5xx but 503": not bad,
+        "the metrics add up": not missing and not unexplained and sum(extra.values()) <= left,
+        "memory grew by less than 5 % after the first fifth": end_mib < begin_mib * 1.05,
+        "no open file more": end_files <= begin_files,
+        "drained with status 0": status == 0,
+        "no traceback": "Traceback" not in log,
+    }
+    return {
+        "holds": all(holds.values()),
+        "checks": holds,
+        "requests": sum(sent.values()),
+        "left by their clients": left,
+        "of these counted": sum(extra.values()),
+        "ends": {" ".join(map(str, end)): count for end, count in sorted(seen.items())},
+        "resident_mib": [round(begin_mib, 1), round(end_mib, 1)],
+        "open_files": [begin_files, end_files],
+        "bad": {" ".join(map(str, end)): count for end, count in {**bad, **missing, **unexplained}.items()},
+    }
+
+
+if __name__ == "__main__":
+    main()

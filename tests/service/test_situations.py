@@ -1,0 +1,291 @@
+"""What happens to a server in the world, each situation against a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import time
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.service.bundles import Character, png, write_model
+from tests.service.running import ServerProcess
+from tests.service.test_metrics import by_label
+
+pytestmark = pytest.mark.e2e
+
+SLOW = Character(products=40)  # a tenth of a second per batch, more on a busy machine
+ADMIN = {"x-api-key": "admin"}
+
+
+@pytest.fixture(scope="module")
+def slow_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slow") / "models"
+    write_model(folder, "slow", character=SLOW)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(models_dir: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(models_dir) as process:
+        yield process
+
+
+def bomb(width: int, height: int) -> bytes:
+    """Return a PNG of one colour: a gigabyte of pixels in a few kilobytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    compressor = zlib.compressobj(9)
+    row = bytes(width // 8 + 2)
+    rows = b"".join(compressor.compress(row * 100) for _ in range(height // 100)) + compressor.flush()
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def gif(frames: int) -> bytes:
+    images = [Image.new("P", (16, 16), number % 2) for number in range(frames)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], optimize=False)
+    return buffer.getvalue()
+
+
+def lying() -> bytes:
+    """Return a BMP whose header promises many more pixels than follow."""
+    content = bytearray(png("red", image_format="BMP"))
+    content[18:26] = struct.pack("<ii", 3_000, 3_000)
+    return bytes(content)
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr("a.png", png())
+    return buffer.getvalue()
+
+
+def send(server: ServerProcess, content: bytes, name: str = "a.png") -> tuple[int, str, float]:
+    begin_s = time.perf_counter()
+    response = httpx.post(f"{server.url}/predict", files={"file": (name, content)}, timeout=30)
+    return response.status_code, response.json().get("code", "ok"), time.perf_counter() - begin_s
+
+
+def test_a_bomb_is_refused_by_its_header(server: ServerProcess) -> None:
+    content = bomb(19_000, 19_000)
+    assert len(content) < 50_000
+    before = server.peak_resident_bytes()
+    status, code, seconds = send(server, content)
+    assert (status, code) == (413, "image_too_large")
+    assert seconds < 2
+    assert server.peak_resident_bytes() - before < 16 * 1024 * 1024
+
+
+def test_a_header_that_lies_is_unreadable(server: ServerProcess) -> None:
+    assert send(server, lying())[:2] == (422, "unreadable_image")
+
+
+def test_of_ten_thousand_frames_one_is_read(server: ServerProcess) -> None:
+    status, _, seconds = send(server, gif(10_000))
+    assert status == 200
+    assert seconds < 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        archive(),
+    ],
+)
+def test_what_is_only_called_png_is_refused(server: ServerProcess, content: bytes) -> None:
+    assert send(server, content)[:2] == (415, "unsupported_image")
+
+
+def test_a_hundred_thousand_fields_are_refused_soon(server: ServerProcess) -> None:
+    field = b'--b\r\nContent-Disposition: form-data; name="x"\r\n\r\n1\r\n'
+    begin_s = time.perf_counter()
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    response = httpx.post(f"{server.url}/predict", content=field * 100_000 + b"--b--\r\n", headers=headers, timeout=30)
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_request")
+    assert time.perf_counter() - begin_s < 2
+
+
+class Clients:
+    """Connections that can be closed at any time, each with one request on it."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self._url = httpx.URL(server.url)
+
+    async def ask(self, colour: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Send an image and do not wait for the answer."""
+        reader, writer = await asyncio.open_connection(self._url.host, self._url.port)
+        body = png(colour)
+        head = f"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        return reader, writer
+
+
+async def answers(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> list[bytes]:
+    found = await asyncio.gather(*(reader.read() for reader, _ in connections))
+    for _, writer in connections:
+        writer.close()
+    return list(found)
+
+
+@pytest.mark.parametrize("when", ["queued", "running"])
+def test_the_neighbours_of_a_client_that_leaves_are_answered(slow_models: Path, when: str) -> None:
+    with ServerProcess(slow_models, max_batch_size=4) as server:
+
+        async def scenario() -> list[bytes]:
+            clients = Clients(server)
+            first = await clients.ask("blue")  # occupies the engine, so that the next four become one batch
+            await asyncio.sleep(0.02)
+            four = [await clients.ask("red") for _ in range(4)]
+            if when == "queued":
+                await asyncio.sleep(0.01)
+            else:
+                await answers([first])
+                await asyncio.sleep(0.01)
+            four[1][1].close()
+            return await answers([four[0], *four[2:]])
+
+        found = asyncio.run(scenario())
+        assert [b'"label":"red"' in answer for answer in found] == [True] * 3
+        time.sleep(0.5)
+        text = httpx.get(f"{server.url}/metrics").text
+        assert by_label(text, "linnet_requests_total", "route", "code") == {
+            ("/predict", "ok"): 4,
+            ("/predict", "client_gone"): 1,
+        }
+        assert by_label(text, "linnet_images_total", "outcome") == {("answered",): 4, ("abandoned",): 1}
+
+
+def test_after_a_storm_of_cancelled_clients_everyone_is_answered(slow_models: Path) -> None:
+    with ServerProcess(slow_models) as server:
+
+        async def storm() -> None:
+            clients = Clients(server)
+            for _ in range(10):
+                connections = [await clients.ask("green") for _ in range(50)]
+                for number, (_, writer) in enumerate(connections):
+                    if number % 3 == 0:
+                        await asyncio.sleep(0.001)
+                    writer.close()
+
+        asyncio.run(storm())
+        deadline_s = time.monotonic() + 5
+        while "linnet_pending_images 0.0" not in httpx.get(f"{server.url}/metrics").text:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+        assert [send(server, png("green"))[0] for _ in range(20)] == [200] * 20
+        text = httpx.get(f"{server.url}/metrics").text
+        counts = by_label(text, "linnet_requests_total", "code")
+        assert set(counts) <= {("ok",), ("client_gone",), ("overloaded",)}
+        assert counts["ok",] >= 20
+
+
+def test_overload_is_refused_at_once_and_forgotten_at_once(slow_models: Path) -> None:
+    """Ten times the clients that the service takes on."""
+    with ServerProcess(slow_models, max_pending_images=6, timeout_ms=5_000) as server:
+        ends: Counter[int] = Counter()
+        seconds: dict[int, list[float]] = {200: [], 503: []}
+        probes: list[float] = []
+
+        async def client(http: httpx.AsyncClient, until_s: float) -> None:
+            while time.perf_counter() < until_s:
+                begin_s = time.perf_counter()
+                response = await http.post("/predict", content=png("red"), timeout=30)
+                ends[response.status_code] += 1
+                seconds[response.status_code].append(time.perf_counter() - begin_s)
+                if response.status_code == 503:
+                    assert response.headers["retry-after"] == "1"
+                    await asyncio.sleep(0.05)
+
+        async def probe(http: httpx.AsyncClient, until_s: float) -> None:
+            while time.perf_counter() < until_s:
+                begin_s = time.perf_counter()
+                assert (await http.get("/healthz")).status_code == 200
+                probes.append(time.perf_counter() - begin_s)
+                await asyncio.sleep(0.02)
+
+        async def scenario() -> None:
+            limits = httpx.Limits(max_connections=None)
+            async with httpx.AsyncClient(base_url=server.url, limits=limits) as http:
+                until_s = time.perf_counter() + 3
+                await asyncio.gather(probe(http, until_s), *(client(http, until_s) for _ in range(60)))
+
+        asyncio.run(scenario())
+        assert set(ends) == {200, 503}
+        assert ends[200] > 20
+        accepted = sorted(seconds[200])
+        assert accepted[int(len(accepted) * 0.99)] < 5
+        probes.sort()
+        assert probes[int(len(probes) * 0.95)] < 0.05
+        begin_s = time.monotonic()
+        while send(server, png("red"))[0] != 200:
+            assert time.monotonic() - begin_s < 5
+
+
+def test_slow_uploads_keep_neither_probes_nor_others_waiting(models_dir: Path) -> None:
+    with ServerProcess(models_dir, max_pending_images=100) as server:
+
+        async def scenario() -> tuple[list[int], float]:
+            url = httpx.URL(server.url)
+            writers = []
+            for _ in range(80):
+                _, writer = await asyncio.open_connection(url.host, url.port)
+                writer.write(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\nabc")
+                writers.append(writer)
+            await asyncio.sleep(0.1)
+            async with httpx.AsyncClient(base_url=server.url) as http:
+                begin_s = time.perf_counter()
+                statuses = [(await http.get(path)).status_code for path in ("/healthz", "/readyz", "/metrics")]
+                statuses.append((await http.post("/predict", content=png("red"))).status_code)
+                took_s = time.perf_counter() - begin_s
+            for writer in writers:
+                writer.close()
+            return statuses, took_s
+
+        statuses, took_s = asyncio.run(scenario())
+        assert statuses == [200] * 4
+        assert took_s < 1
+
+
+def test_a_drained_server_loses_nothing_under_load(slow_models: Path) -> None:
+    with ServerProcess(slow_models) as server:
+
+        async def scenario() -> tuple[list[bytes], int]:
+            clients = Clients(server)
+            connections = [await clients.ask("blue") for _ in range(24)]
+            await asyncio.sleep(0.1)
+            ending = asyncio.create_task(asyncio.to_thread(server.stop))
+            return await answers(connections), await ending
+
+        found, status = asyncio.run(scenario())
+        assert status == 0
+        assert Counter(answer.split(b" ", 2)[1] for answer in found) == {b"200": 24}
+
+
+def test_two_hundred_reloads_leave_no_memory_behind(models_dir: Path) -> None:
+    with ServerProcess(models_dir, admin_keys="admin") as server, httpx.Client(base_url=server.url) as client:
+
+        def reload(times: int) -> int:
+            for _ in range(times):
+                response = client.post("/v2/repository/models/colours/load", headers=ADMIN, timeout=30)
+                assert response.status_code == 200
+            return server.resident_bytes()
+
+        begin = reload(20)
+        assert reload(200) < begin * 1.05
+        assert client.post("/predict", content=png("red")).status_code == 200
