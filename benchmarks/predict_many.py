@@ -4,8 +4,8 @@
 
 The load tool writes prepared requests into open sockets and looks at nothing but the status; `predict_many` reads the
 files, sends them, parses every answer and keeps the order. They take turns, each round over all files, so that all
-meet the same machine. Prints one JSON object: images per second of each round, the share of the best of each, and how much
-the client's memory grew between its first hundred answers and its last.
+meet the same machine. Prints one JSON object: images per second of each round, the share of the best of each, and how
+much the client's memory grew between its first hundred answers and its last.
 """
 
 from __future__ import annotations

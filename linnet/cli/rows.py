@@ -23,7 +23,6 @@ ROW_START = '{"filename":'
 
 _ROW: TypeAdapter[Row] = TypeAdapter(Row)
 
-
 class OutputExists(UsageError):
     """The output is there already, perhaps the work of hours."""
 
