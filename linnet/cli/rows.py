@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-
 from linnet.cli.classify import ROW, Row
 from linnet.errors import UsageError
 from service.schemas import FailedPrediction
