@@ -32,7 +32,7 @@ def build_page(client: Client) -> gr.Blocks:
             _one_image(client, choice)
         with gr.Tab("Many images"):
             _many_images(client, choice)
-        with gr.Tab("About the model"):
+        with gr.Tab("Model"):
             description, confusion = gr.Markdown(elem_id="about"), gr.HTML(elem_id="confusion")
             choice.change(lambda key: describe(client, key), choice, [description, confusion])
         page.load(lambda: offer_models(client), None, choice)
@@ -52,15 +52,15 @@ def _one_image(client: Client, choice: gr.Dropdown) -> None:
                 elem_id="image",
             )
             gr.Examples(EXAMPLES, image, label="Examples")
-        with gr.Column(min_width=280, elem_classes="heat"):
-            heat = gr.Image(label="What speaks for it", interactive=False, height=320, elem_id="heat", visible=False)
+        with gr.Column(min_width=280, elem_classes="heat", visible=False) as beside:
+            heat = gr.Image(label="What speaks for it", interactive=False, height=320, elem_id="heat")
         with gr.Column(min_width=280, elem_classes="answer"):
             verdict = gr.Markdown("Choose an image, paste one, or take a photo.", elem_id="verdict")
             label = gr.Label(label="Most probable classes", num_top_classes=3, show_heading=False, elem_id="top")
             note = gr.Markdown(elem_id="note")
     for event in (image.change, choice.change):
         event(lambda path, key: classify(client, path, key), [image, choice], [verdict, label, note]).then(
-            lambda path, key: explain(client, path, key), [image, choice], heat
+            lambda path, key: explain(client, path, key), [image, choice], [beside, heat]
         )
 
 
@@ -102,19 +102,16 @@ def classify(client: Client, path: str | None, key: str | None) -> tuple[str, di
     return words.verdict(prediction), words.bars(prediction), words.footnote(prediction)
 
 
-def explain(client: Client, path: str | None, key: str | None) -> Update:
+def explain(client: Client, path: str | None, key: str | None) -> tuple[Update, Image.Image | None]:
     """Show what speaks for the most probable class, or nothing where there is no explanation."""
     if path is None or key is None:
-        hidden: Update = gr.update(visible=False, value=None)
-        return hidden
+        return gr.update(visible=False), None
     name, version = _name_and_version(key)
     try:
         picture = Image.open(BytesIO(client.explain_png(path, model=name, version=version)))
     except ServiceError:
-        nothing: Update = gr.update(visible=False, value=None)
-        return nothing
-    shown: Update = gr.update(visible=True, value=picture)
-    return shown
+        return gr.update(visible=False), None
+    return gr.update(visible=True), picture
 
 
 def classify_many(

@@ -51,7 +51,11 @@ def test_the_footnote_adds_up() -> None:
 
 
 def test_a_batch_is_a_table_and_a_csv_of_file_names() -> None:
-    results = [PREDICTION, FAILED, replace(PREDICTION, uncertain=True, filename=None)]
+    results: list[Prediction | FailedPrediction] = [
+        PREDICTION,
+        FAILED,
+        replace(PREDICTION, uncertain=True, filename=None),
+    ]
     assert [words.table_row(result) for result in results] == [
         ["cat.jpg", "cat", "90.4 %", ""],
         ["broken.jpg", "", "", "It is damaged: save it again."],
