@@ -42,15 +42,16 @@ def build_page(client: Client) -> gr.Blocks:
 def _one_image(client: Client, choice: gr.Dropdown) -> None:
     with gr.Row(elem_id="one"):
         with gr.Column(min_width=280, elem_classes="image"):
-            # The file as it was uploaded: the service decodes it, and nobody before.
             image = gr.Image(
                 label="Image",
                 type="filepath",
-                image_mode=None,
                 sources=["upload", "clipboard", "webcam"],
                 height=320,
                 elem_id="image",
             )
+            # gradio would open the file itself; the service decodes it, and nobody before, and says what is wrong.
+            # (A subclass would make gradio write a stub file beside this module.)
+            image.preprocess = lambda payload: payload.path if payload is not None else None
             gr.Examples(EXAMPLES, image, label="Examples")
         with gr.Column(min_width=280, elem_classes="heat", visible=False) as beside:
             heat = gr.Image(label="What speaks for it", interactive=False, height=320, elem_id="heat")
@@ -69,7 +70,7 @@ def _many_images(client: Client, choice: gr.Dropdown) -> None:
     button = gr.Button("Classify", variant="primary")
     summary = gr.Markdown(f"Up to {MAX_BATCH} images at once.", elem_id="summary")
     gallery = gr.Gallery(label="Answers", columns=4, object_fit="cover", visible=False, elem_id="gallery")
-    table = gr.Dataframe(headers=list(words.COLUMNS), interactive=False, wrap=True, visible=False, elem_id="table")
+    table = gr.HTML(visible=False, elem_id="table")
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="csv")
     folder = tempfile.TemporaryDirectory(prefix="linnet-page-")  # lives as long as the function below
 
@@ -130,12 +131,16 @@ def classify_many(
         raise gr.Error(str(error)) from error
     with tempfile.NamedTemporaryFile("w", suffix=".csv", dir=folder, delete=False, encoding="utf-8") as file:
         file.write(words.as_csv(results))
-    shown = [(path, words.caption(result)) for path, result in zip(paths, results, strict=True)]
-    failed = sum(isinstance(result, FailedPrediction) for result in results)
+    shown = [
+        (path, words.caption(result))
+        for path, result in zip(paths, results, strict=True)
+        if isinstance(result, Prediction)
+    ]
+    failed = len(results) - len(shown)
     return [
         f"{len(results)} images, {failed} of them not read." if failed else f"{len(results)} images.",
         gr.update(visible=True, value=shown),
-        gr.update(visible=True, value=[words.table_row(result) for result in results]),
+        gr.update(visible=True, value=words.results_table(results)),
         gr.update(visible=True, value=file.name),
     ]
 
