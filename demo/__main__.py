@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import socket
 import sys
 from contextlib import ExitStack
 
@@ -12,6 +13,8 @@ from demo.process import ServiceStopped, running_service
 from linnet_client import Client, ServiceError
 
 DEFAULT_PORT = 7860
+# A page that is left open keeps a stream open, which would be waited for.
+GRACE_S = 1
 
 
 def main() -> None:
@@ -24,6 +27,12 @@ def main() -> None:
             show(stack.enter_context(Client(url)), options.host, options.port)
     except (ServiceError, ServiceStopped) as error:
         sys.exit(f"demo: {error}")
+    except OSError as error:
+        sys.exit(
+            f"demo: {options.host}:{options.port} cannot be listened on ({error.strerror}): choose another --port."
+        )
+    except KeyboardInterrupt:
+        pass  # the way to end it
 
 
 def show(client: Client, host: str, port: int) -> None:
@@ -31,24 +40,25 @@ def show(client: Client, host: str, port: int) -> None:
     # Read by gradio when it is imported: nothing is sent anywhere, nor asked for.
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
     import gradio as gr
+    import uvicorn
+    from fastapi import FastAPI
 
     from demo.page import STYLE, build_page
 
-    page = build_page(client)
-    _, address, _ = page.launch(
-        server_name=host,
-        server_port=port or None,
+    app = gr.mount_gradio_app(
+        FastAPI(openapi_url=None),
+        build_page(client),
+        path="/",
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css_paths=STYLE,
         footer_links=[],
         max_file_size="32mb",
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
         ssr_mode=False,
     )
-    print(f"The page is at {address}", flush=True)  # noqa: T201
-    page.block_thread()
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE_S)
+    with socket.create_server((host, port)) as listener:
+        print(f"The page is at http://{host}:{listener.getsockname()[1]}", flush=True)  # noqa: T201
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _options() -> argparse.Namespace:

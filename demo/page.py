@@ -32,7 +32,7 @@ def build_page(client: Client) -> gr.Blocks:
             _one_image(client, choice)
         with gr.Tab("Many images"):
             _many_images(client, choice)
-        with gr.Tab("About the model"):
+        with gr.Tab("Model"):
             description, confusion = gr.Markdown(elem_id="about"), gr.HTML(elem_id="confusion")
             choice.change(lambda key: describe(client, key), choice, [description, confusion])
         page.load(lambda: offer_models(client), None, choice)
@@ -42,25 +42,26 @@ def build_page(client: Client) -> gr.Blocks:
 def _one_image(client: Client, choice: gr.Dropdown) -> None:
     with gr.Row(elem_id="one"):
         with gr.Column(min_width=280, elem_classes="image"):
-            # The file as it was uploaded: the service decodes it, and nobody before.
             image = gr.Image(
                 label="Image",
                 type="filepath",
-                image_mode=None,
                 sources=["upload", "clipboard", "webcam"],
                 height=320,
                 elem_id="image",
             )
+            # gradio would open the file itself; the service decodes it, and nobody before, and says what is wrong.
+            # (A subclass would make gradio write a stub file beside this module.)
+            image.preprocess = lambda payload: payload.path if payload is not None else None
             gr.Examples(EXAMPLES, image, label="Examples")
-        with gr.Column(min_width=280, elem_classes="heat"):
-            heat = gr.Image(label="What speaks for it", interactive=False, height=320, elem_id="heat", visible=False)
+        with gr.Column(min_width=280, elem_classes="heat", visible=False) as beside:
+            heat = gr.Image(label="What speaks for it", interactive=False, height=320, elem_id="heat")
         with gr.Column(min_width=280, elem_classes="answer"):
             verdict = gr.Markdown("Choose an image, paste one, or take a photo.", elem_id="verdict")
             label = gr.Label(label="Most probable classes", num_top_classes=3, show_heading=False, elem_id="top")
             note = gr.Markdown(elem_id="note")
     for event in (image.change, choice.change):
         event(lambda path, key: classify(client, path, key), [image, choice], [verdict, label, note]).then(
-            lambda path, key: explain(client, path, key), [image, choice], heat
+            lambda path, key: explain(client, path, key), [image, choice], [beside, heat]
         )
 
 
@@ -69,7 +70,7 @@ def _many_images(client: Client, choice: gr.Dropdown) -> None:
     button = gr.Button("Classify", variant="primary")
     summary = gr.Markdown(f"Up to {MAX_BATCH} images at once.", elem_id="summary")
     gallery = gr.Gallery(label="Answers", columns=4, object_fit="cover", visible=False, elem_id="gallery")
-    table = gr.Dataframe(headers=list(words.COLUMNS), interactive=False, wrap=True, visible=False, elem_id="table")
+    table = gr.HTML(visible=False, elem_id="table")
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="csv")
     folder = tempfile.TemporaryDirectory(prefix="linnet-page-")  # lives as long as the function below
 
@@ -102,19 +103,16 @@ def classify(client: Client, path: str | None, key: str | None) -> tuple[str, di
     return words.verdict(prediction), words.bars(prediction), words.footnote(prediction)
 
 
-def explain(client: Client, path: str | None, key: str | None) -> Update:
+def explain(client: Client, path: str | None, key: str | None) -> tuple[Update, Image.Image | None]:
     """Show what speaks for the most probable class, or nothing where there is no explanation."""
     if path is None or key is None:
-        hidden: Update = gr.update(visible=False, value=None)
-        return hidden
+        return gr.update(visible=False), None
     name, version = _name_and_version(key)
     try:
         picture = Image.open(BytesIO(client.explain_png(path, model=name, version=version)))
     except ServiceError:
-        nothing: Update = gr.update(visible=False, value=None)
-        return nothing
-    shown: Update = gr.update(visible=True, value=picture)
-    return shown
+        return gr.update(visible=False), None
+    return gr.update(visible=True), picture
 
 
 def classify_many(
@@ -133,12 +131,16 @@ def classify_many(
         raise gr.Error(str(error)) from error
     with tempfile.NamedTemporaryFile("w", suffix=".csv", dir=folder, delete=False, encoding="utf-8") as file:
         file.write(words.as_csv(results))
-    shown = [(path, words.caption(result)) for path, result in zip(paths, results, strict=True)]
-    failed = sum(isinstance(result, FailedPrediction) for result in results)
+    shown = [
+        (path, words.caption(result))
+        for path, result in zip(paths, results, strict=True)
+        if isinstance(result, Prediction)
+    ]
+    failed = len(results) - len(shown)
     return [
         f"{len(results)} images, {failed} of them not read." if failed else f"{len(results)} images.",
         gr.update(visible=True, value=shown),
-        gr.update(visible=True, value=[words.table_row(result) for result in results]),
+        gr.update(visible=True, value=words.results_table(results)),
         gr.update(visible=True, value=file.name),
     ]
 

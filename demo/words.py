@@ -38,10 +38,8 @@ def footnote(prediction: Prediction) -> str:
     )
 
 
-def caption(result: Prediction | FailedPrediction) -> str:
+def caption(result: Prediction) -> str:
     """Return a few words to stand under an image."""
-    if isinstance(result, FailedPrediction):
-        return "not read"
     return f"{result.label} {percent(result.confidence)}{' ?' if result.uncertain else ''}"
 
 
@@ -51,6 +49,15 @@ def table_row(result: Prediction | FailedPrediction) -> list[str]:
     if isinstance(result, FailedPrediction):
         return [name, "", "", result.error.detail]
     return [name, result.label, percent(result.confidence), "the model abstains" if result.uncertain else ""]
+
+
+def results_table(results: Sequence[Prediction | FailedPrediction]) -> str:
+    """Return the results as an HTML table that wraps its cells, so that it fits a phone."""
+    head = "".join(f"<th scope='col'>{name}</th>" for name in COLUMNS)
+    rows = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in table_row(result))}</tr>" for result in results
+    )
+    return f"<table class='results'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def as_csv(results: Sequence[Prediction | FailedPrediction]) -> str:

@@ -111,8 +111,14 @@ class Explanation:
     """Which parts of an image speak for a class."""
 
     label: str
+    probability: float
+    """Of `label`."""
+    method: str
+    """How the evidence was found: 'cam' reads it from the network, 'occlusion' covers parts of the image."""
     grid: tuple[tuple[float, ...], ...]
-    """Rows from top to bottom of how much each part speaks for `label`."""
+    """Rows from the top, in [0, 1]: 1 where the evidence is strongest."""
     model: str
     version: str
+    variant: str
     request_id: str
+    timing_ms: TimingMs

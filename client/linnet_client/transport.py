@@ -21,6 +21,8 @@ API_KEY_VARIABLE = "LINNET_API_KEY"
 # As many connections are kept as may be open: `predict_many` would otherwise open new ones all the time.
 LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=256)
 
+LONGEST_TIMEOUT_MS = 999_999_999
+
 T = TypeVar("T")
 
 
@@ -37,7 +39,10 @@ class Address:
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        # The service drops work whose answer nobody waits for any longer.
+        self._headers = {"X-Timeout-Ms": str(min(max(1, round(timeout_s * 1000)), LONGEST_TIMEOUT_MS))}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
 
     def request(self, client: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
         """Return the request that carries out `call`."""

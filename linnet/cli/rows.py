@@ -12,16 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from pydantic import TypeAdapter
-
-from linnet.cli.classify import Row
+from linnet.cli.classify import ROW, Row
 from linnet.errors import UsageError
 from service.schemas import FailedPrediction
 
 LABEL_WIDTH = 20
 ROW_START = '{"filename":'
-
-_ROW: TypeAdapter[Row] = TypeAdapter(Row)
 
 
 class OutputExists(UsageError):
@@ -68,7 +64,7 @@ def done_rows(path: Path) -> Iterator[Row]:
             if not line.endswith("\n") and ROW_START.startswith(line[: len(ROW_START)]):
                 return
             try:
-                yield _ROW.validate_json(line)
+                yield ROW.validate_json(line)
             except ValueError as error:
                 raise ForeignOutput(path, number) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from linnet.errors import LinnetError
+from service.exchange import Exchange
 from service.problems import respond
 from service.schemas import PredictBody, Prediction, Score, TimingMs
 
@@ -25,5 +26,5 @@ def prediction_answer(label: str = "red") -> httpx.Response:
 
 def problem_answer(error: LinnetError) -> httpx.Response:
     """Return what the service answers when it meets `error`."""
-    answer = respond(error, "some-id")
+    answer = respond(error, Exchange("some-id", "POST", "/predict"))
     return httpx.Response(answer.status_code, content=bytes(answer.body), headers=dict(answer.headers))

@@ -9,7 +9,7 @@ import pytest
 
 from linnet_client import Client
 from tests.service.bundles import png, write_model
-from tests.service.running import ServerProcess
+from tests.service.running import ROOT, ServerProcess
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +27,13 @@ def colours_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def url(colours_dir: Path) -> Iterator[str]:
     """The address of a real service."""
     with ServerProcess(colours_dir) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def cat_url() -> Iterator[str]:
+    """The address of a real service with the bundled models."""
+    with ServerProcess(ROOT / "models") as server:
         yield server.url
 
 

@@ -28,7 +28,7 @@ from linnet_client import (
 )
 from linnet_client.images import ImageSource
 from tests.service.bundles import CLASSES, COLOURS, png
-from tests.service.running import ROOT, ServerProcess
+from tests.service.running import ROOT
 
 NOBODY = "http://127.0.0.1:9"
 
@@ -82,10 +82,10 @@ def test_a_prediction_says_all_that_the_service_says(client: Client, photo: Path
 
 
 @pytest.mark.e2e
-def test_pixels_of_a_photo_give_what_its_file_gives() -> None:
+def test_pixels_of_a_photo_give_what_its_file_gives(cat_url: str) -> None:
     """The bundled model on a real photo: no reduced-scale JPEG decoding happens at this size, so pixels are equal."""
     path = ROOT / "examples" / "cat.jpg"
-    with Image.open(path) as image, ServerProcess(ROOT / "models") as server, Client(server.url) as client:
+    with Image.open(path) as image, Client(cat_url) as client:
         turned = image.transpose(Image.Transpose.ROTATE_90)
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned by 270 degrees to stand upright

@@ -55,11 +55,13 @@ JSON_TYPES = {str: "string", float: "number", int: "integer", bool: "boolean"}
 def schemas(url: str) -> dict[str, Any]:
     """The schemas of all answers, from the running service."""
     document = httpx.get(f"{url}/openapi.json").raise_for_status().json()
-    named = set(references(document["paths"]))
+    # What lies under /v2 is another protocol, with clients of its own.
+    named = set(references({path: item for path, item in document["paths"].items() if not path.startswith("/v2")}))
     schemas: dict[str, Any] = document["components"]["schemas"]
     while more := {name for schema in named for name in references(schemas[schema])} - named:
         named |= more
-    return {name: schemas[name] for name in named}
+    # FastAPI puts the module before a name that two modules have.
+    return {name.rpartition("__")[2]: schemas[name] for name in named}
 
 
 def references(part: Any) -> Iterator[str]:
@@ -90,6 +92,8 @@ def json_type(hint: Any) -> Any:
 def bare(schema: Any) -> Any:
     """Return a schema without what does not change its type."""
     kept = {"type", "items", "anyOf", "$ref"}
+    if isinstance(schema, dict) and "$ref" in schema:
+        return {"$ref": f"#/components/schemas/{next(references(schema)).rpartition('__')[2]}"}
     if isinstance(schema, dict):
         return {key: bare(value) for key, value in schema.items() if key in kept}
     return [bare(item) for item in schema] if isinstance(schema, list) else schema

@@ -31,7 +31,6 @@ def test_results_come_in_order_and_failures_in_their_places(client: Client, phot
         b"no image",
         "nowhere.png",
         *map(png, colours(30)),
-        png("poison"),
         png()[:60],
         photo,
     ]
@@ -39,12 +38,15 @@ def test_results_come_in_order_and_failures_in_their_places(client: Client, phot
     assert len(results) == len(images)
     said = [result.error.code if isinstance(result, FailedPrediction) else result.label for result in results]
     assert said == [
-        "green", "unsupported_image", "unreadable_file", *colours(30), "engine_failed", "unreadable_image", "green"
+        "green", "unsupported_image", "unreadable_file", *colours(30), "unreadable_image", "green"
     ]  # fmt: skip
     assert [results[0].filename, results[1].filename, results[2].filename] == [str(photo), None, "nowhere.png"]
     failed = results[1]
     assert isinstance(failed, FailedPrediction)
     assert failed.request_id
+    (failed,) = client.predict_many([png("poison")])  # alone: what shares a batch with it fails with it
+    assert isinstance(failed, FailedPrediction)
+    assert failed.error.code == "engine_failed"
 
 
 @pytest.mark.e2e

@@ -25,6 +25,7 @@ def test_a_question_is_one_plain_request() -> None:
     assert request.url == "http://host/api/predict?model=a+b&version=3&top_k=2"
     assert request.headers["Content-Type"] == "application/octet-stream"
     assert request.content == b"image"
+    assert request.headers["X-Timeout-Ms"] == "30000"
     assert "Authorization" not in request.headers
 
 

@@ -37,7 +37,7 @@ pytestmark = [
 def address() -> Iterator[str]:
     """The address of the page over a real service with the bundled models."""
     with ServerProcess(ROOT / "models") as server:
-        command = [PYTHON, "-m", "demo", "--url", server.url, "--port", "0"]
+        command: list[str | Path] = [PYTHON, "-m", "demo", "--url", server.url, "--port", "0"]
         page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert page.stdout is not None
         try:
@@ -129,7 +129,7 @@ def test_many_images_become_a_gallery_and_a_csv(page: Page, tmp_path: Path) -> N
 
 
 def test_the_model_says_how_good_it_is(page: Page) -> None:
-    page.get_by_role("tab", name="About the model").click()
+    page.get_by_role("tab", name="Model").click()
     metrics = read_manifest(ROOT / "models" / "cifar10" / "1").variants[0].metrics
     expect(page.locator("#about")).to_contain_text(f"{100 * metrics.accuracy:.2f} % of {metrics.n:,} test images")
     shoot(page, "model")

@@ -51,7 +51,11 @@ def test_the_footnote_adds_up() -> None:
 
 
 def test_a_batch_is_a_table_and_a_csv_of_file_names() -> None:
-    results = [PREDICTION, FAILED, replace(PREDICTION, uncertain=True, filename=None)]
+    results: list[Prediction | FailedPrediction] = [
+        PREDICTION,
+        FAILED,
+        replace(PREDICTION, uncertain=True, filename=None),
+    ]
     assert [words.table_row(result) for result in results] == [
         ["cat.jpg", "cat", "90.4 %", ""],
         ["broken.jpg", "", "", "It is damaged: save it again."],
@@ -62,7 +66,13 @@ def test_a_batch_is_a_table_and_a_csv_of_file_names() -> None:
         {"file": "broken.jpg", "label": "", "confidence": "", "uncertain": "", "error": "unreadable_image"},
         {"file": "", "label": "cat", "confidence": "0.904", "uncertain": "true", "error": ""},
     ]
-    assert [words.caption(result) for result in results] == ["cat 90.4 %", "not read", "cat 90.4 % ?"]
+    assert [words.caption(result) for result in results if isinstance(result, Prediction)] == [
+        "cat 90.4 %",
+        "cat 90.4 % ?",
+    ]
+    table = words.results_table([replace(PREDICTION, label="<b>")])
+    assert table.count("<td>") == len(words.COLUMNS)
+    assert "&lt;b&gt;" in table
 
 
 def test_a_model_is_described_with_what_it_scored() -> None:

@@ -1,0 +1,125 @@
+"""How much of a service's throughput the client reaches: `predict_many` beside a load tool that does nothing else.
+
+    .venv/bin/python benchmarks/predict_many.py data/cifar10/test --concurrency 32
+
+The load tool writes prepared requests into open sockets and looks at nothing but the status; `predict_many` reads the
+files, sends them, parses every answer and keeps the order. They take turns, each round over all files, so that all
+meet the same machine. Prints one JSON object: images per second of each round, the share of the best of each, and how
+much the client's memory grew between its first hundred answers and its last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from linnet_client import AsyncClient, Client, FailedPrediction
+
+SETTLED = 100  # answers after which connections and threads are there
+SAMPLED_EVERY = 500
+
+
+def load(files: Sequence[Path], url: str, concurrency: int) -> None:
+    """Send all files over `concurrency` connections, one request after the other on each."""
+    address = urlsplit(url)
+    host, port = address.hostname or "127.0.0.1", address.port or 80
+    requests = [_request(file.read_bytes(), host, port) for file in files]
+
+    async def send_all(waiting: Iterator[bytes]) -> None:
+        reader, writer = await asyncio.open_connection(host, port)
+        for request in waiting:
+            writer.write(request)
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1.1 200"):
+                sys.exit(f"The service answered {head.splitlines()[0].decode()}: see its log.")
+            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+            await reader.readexactly(int(length))
+        writer.close()
+        await writer.wait_closed()
+
+    async def run() -> None:
+        waiting = iter(requests)
+        await asyncio.gather(*(send_all(waiting) for _ in range(concurrency)))
+
+    asyncio.run(run())
+
+
+def _request(body: bytes, host: str, port: int) -> bytes:
+    head = f"POST /predict?top_k=1 HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/octet-stream\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def ask(files: Sequence[Path], url: str, concurrency: int) -> int:
+    """Send all files with `Client`; return by how many bytes its memory grew at most."""
+    settled = grown = 0
+    with Client(url) as client:
+        for number, result in enumerate(client.predict_many(files, top_k=1, concurrency=concurrency), start=1):
+            _check(result, files[number - 1])
+            if number == SETTLED:
+                settled = resident_bytes()
+            elif number % SAMPLED_EVERY == 0:
+                grown = max(grown, resident_bytes() - settled)
+    return grown
+
+
+def ask_async(files: Sequence[Path], url: str, concurrency: int) -> int:
+    """Send all files with `AsyncClient`; return by how many bytes its memory grew at most."""
+
+    async def run() -> int:
+        settled = grown = number = 0
+        async with AsyncClient(url) as client:
+            async for result in client.predict_many(files, top_k=1, concurrency=concurrency):
+                _check(result, files[number])
+                number += 1
+                if number == SETTLED:
+                    settled = resident_bytes()
+                elif number % SAMPLED_EVERY == 0:
+                    grown = max(grown, resident_bytes() - settled)
+        return grown
+
+    return asyncio.run(run())
+
+
+def _check(result: object, file: Path) -> None:
+    if isinstance(result, FailedPrediction) or getattr(result, "filename", None) != str(file):
+        sys.exit(f"{file} was not answered in its place: {result}")
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Read the arguments, take turns, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="images, in class folders or not")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the service")
+    parser.add_argument("--concurrency", type=int, default=32, help="requests under way at once")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")
+    arguments = parser.parse_args()
+    files = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
+    rates: dict[str, list[float]] = {"load_tool": [], "client": [], "async_client": []}
+    grown: dict[str, int] = {"client": 0, "async_client": 0}
+    for _ in range(arguments.rounds):
+        for name, work in (("client", ask), ("async_client", ask_async), ("load_tool", load)):
+            started = time.perf_counter()
+            growth = work(files, arguments.url, arguments.concurrency)
+            rates[name].append(round(len(files) / (time.perf_counter() - started), 1))
+            if growth is not None:
+                grown[name] = max(grown[name], growth)
+    best = {name: max(found) for name, found in rates.items()}
+    shares = {name: round(best[name] / best["load_tool"], 3) for name in grown}
+    figures = {"files": len(files), "concurrency": arguments.concurrency, "images_per_s": rates, "share": shares}
+    print(json.dumps(figures | {"memory_growth_mb": {name: round(size / 1e6, 1) for name, size in grown.items()}}))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
