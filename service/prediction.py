@@ -70,7 +70,8 @@ def tally(model: Model, results: Sequence[Result], found: Sequence[Top]) -> None
             model.metrics.add_images([code_of(result.answer)])
         else:
             model.metrics.add_answer(result.answer.queue_ms, result.decode_ms)
-            model.metrics.add_prediction(*best[0], uncertain=False)
+            uncertain = model.variant.is_uncertain(result.answer.uncertainty)
+            model.metrics.add_prediction(*best[0], uncertain=uncertain)
 
 
 def _detached(error: ImageError) -> ImageError:

@@ -143,7 +143,8 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
     for answer in answers:
         best = int(answer.probabilities.argmax())
         model.metrics.add_answer(answer.queue_ms, None)
-        model.metrics.add_prediction(best, float(answer.probabilities[best]), uncertain=False)
+        uncertain = model.variant.is_uncertain(answer.uncertainty)
+        model.metrics.add_prediction(best, float(answer.probabilities[best]), uncertain=uncertain)
     tensors = [
         np.stack([getattr(answer.outputs, wanted.name)[answer.row] for answer in answers])
         for wanted in question.outputs
