@@ -95,6 +95,7 @@ def quantise(core: onnx.ModelProto, ranges: TensorsData, float_nodes: Collection
         extra_options={},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()  # what was added stands at the end
     quantised: onnx.ModelProto = quantizer.model.model
     return quantised
 

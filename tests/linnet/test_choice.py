@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> WriteBundle:
         picture = described.self_test[0].image_png
         image = load_image(base64.b64decode(picture), described.preprocess)
         said = open_network(next(iter(sources.values())), provider="cpu")(image[None]).probabilities[0]
-        rows = {name: [float(said[0]) + offset, *map(float, said[1:])] for name, offset in offsets.items()}
+        rows = {name: (float(said[0]) + offset, *map(float, said[1:])) for name, offset in offsets.items()}
         described = described.model_copy(
             update={"self_test": (described.self_test[0].model_copy(update={"probabilities": rows}),)}
         )
