@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -131,7 +132,7 @@ def nearest_neighbours(known: npt.NDArray[np.float32]) -> Score:  # [M, D]
 _AXIS: dict[str, npt.NDArray[np.generic]] = {"doubt_axis": np.array([1], np.int64)}
 
 
-def _node(kind: str, inputs: Sequence[str], *outputs: str, **attributes: int) -> onnx.NodeProto:
+def _node(kind: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> onnx.NodeProto:
     named = [output if output == OUTPUT else _PREFIX + output for output in outputs]
     own = [name if name in ("logits", "embedding") or name.startswith("doubt_") else _PREFIX + name for name in inputs]
     return helper.make_node(kind, own, named, f"{named[0]}/{kind}", **attributes)

@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,12 @@ def _run_lanes(lanes: Sequence[_Lane], manifest: Manifest, batch: int, seconds: 
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for lane in lanes:
-            lane.bare_s.append(_seconds(lambda lane=lane: lane.network.run_bare(pixels)))
-            lane.whole_s.append(_seconds(lambda lane=lane: lane.network(decode())))
+            lane.bare_s.append(_seconds(partial(lane.network.run_bare, pixels)))
+            lane.whole_s.append(_seconds(partial(_answer, lane.network, decode)))
+
+
+def _answer(network: Network, decode: Callable[[], npt.NDArray[np.uint8]]) -> object:
+    return network(decode())
 
 
 def _seconds(work: Callable[[], object]) -> float:
