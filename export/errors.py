@@ -17,6 +17,29 @@ class ParityFailed(GateError):
         )
 
 
+class AccuracyLost(GateError):
+    """A variant of lower precision classifies worse than fp32 by more than is allowed."""
+
+    def __init__(self, variant: str, lost: int, images: int, allowed: int) -> None:
+        super().__init__(
+            f"The accuracy gate failed: the {variant} variant answers {lost} of {images} validation images fewer "
+            f"correctly than fp32 where {allowed} are allowed, whichever layers are kept in float; no bundle was "
+            f"written. Export without --{variant}, or allow more with --max-loss."
+        )
+
+
+class BatchesDisagree(GateError):
+    """An image is answered differently in other company."""
+
+    def __init__(self, variant: str, gate: str, difference: float, allowed: float) -> None:
+        where = "in batches of other sizes" if gate == "batches" else "alone and inside a batch"
+        super().__init__(
+            f"The {gate} gate failed: {where} the {variant} variant answers the same image with probabilities that "
+            f"differ by {difference:.2g} where {allowed:.2g} is allowed; no bundle was written. Report the run's "
+            "backbone and library versions, or export without the variant."
+        )
+
+
 class DataChanged(LinnetError):
     """The images are not the ones the run was trained and tested on."""
 

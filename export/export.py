@@ -12,25 +12,32 @@ from pathlib import Path
 
 import torch
 
-from export.errors import DataChanged, InvalidModelName
-from export.graph import write_onnx
-from export.parity import check_parity, measure, run_in_batches
+from export.errors import InvalidModelName
+from export.finish import Finished, finish_variant
+from export.gates import DEFAULT_MAX_LOSS_POINTS, check_accuracy, check_batches, check_parity, parity_gate
+from export.graph import trace
+from export.half import halve
+from export.material import Material, dataset_of, decode_material
+from export.search import Search
 from export.self_test import make_self_test
 from linnet import bundle
-from linnet.cpu import usable_cpus
 from linnet.errors import BundleExists
-from linnet.session import open_network
-from trainer.data import Dataset, find_dataset
-from trainer.images import decode, labels_of
+from linnet.manifest import Gate, Manifest, Parity, Provenance, Tensor
+from trainer.data import Dataset
 from trainer.network import Classifier
 from trainer.progress import Reporter
 from trainer.run import RunRecord, load_network, read_run
 
-MODEL_FILE = "model.onnx"
-MEASURING_BATCH = 32
-TEMPERATURE = 1.0  # probabilities are the softmax of the logits as trained
-
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to export besides fp32, and how much accuracy it may cost."""
+
+    int8: bool = False
+    fp16: bool = False
+    max_loss_points: float = DEFAULT_MAX_LOSS_POINTS
 
 
 @dataclass(frozen=True)
@@ -44,26 +51,29 @@ class _Candidate:
     dataset: Dataset
 
 
-def export_run(run: Path, models_dir: Path, *, name: str | None = None, version: int | None = None) -> Path:
+@dataclass(frozen=True)
+class _Proven:
+    """Variants that passed their gates."""
+
+    variants: tuple[Finished, ...]
+    parity: Parity
+    gates: tuple[Gate, ...]
+
+
+def export_run(
+    run: Path, models_dir: Path, *, name: str | None = None, version: int | None = None, plan: Plan | None = None
+) -> Path:
     """Export a finished run as `models_dir/<name>/<version>/` and return that directory; progress goes to stderr.
 
-    `name` is the run's and `version` the next free one unless told. The whole test split is answered by the very file
-    that is published; nothing is written unless it agrees with the trained network. Raises `ParityFailed`,
-    `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, or a `DataError`.
+    `name` is the run's and `version` the next free one unless told. The whole test split is answered by the very files
+    that are published; nothing is written unless every gate holds. Raises `ParityFailed`, `AccuracyLost`,
+    `BatchesDisagree`, `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, or a `DataError`.
     """
     candidate = _candidate(run, models_dir, name, version)
     with Reporter() as reporter, tempfile.TemporaryDirectory() as scratch:
-        reporter.say(f"write {candidate.record.backbone} as ONNX")
-        path = Path(scratch) / MODEL_FILE
-        write_onnx(candidate.network, candidate.record.preprocess.size_px, TEMPERATURE, path)
-        manifest = _prove(candidate, path, reporter)
-        destination = bundle.write_bundle(models_dir, manifest, {MODEL_FILE: path})
-        parity, metrics = manifest.parity, manifest.variants[0].metrics
-        reporter.say(
-            f"parity: largest difference {parity.max_probability_difference:.1e} over {parity.n} images; "
-            f"test accuracy of the file {metrics.accuracy:.4f} ({metrics.correct} of {metrics.n})"
-        )
-    return destination
+        proven = _prove(candidate, plan or Plan(), Path(scratch), reporter)
+        files = {finished.variant.file: finished.path for finished in proven.variants}
+        return bundle.write_bundle(models_dir, _manifest(candidate, proven), files)
 
 
 def _candidate(run: Path, models_dir: Path, name: str | None, version: int | None) -> _Candidate:
@@ -75,54 +85,91 @@ def _candidate(run: Path, models_dir: Path, name: str | None, version: int | Non
     version = version or bundle.next_version(models_dir, name)
     if (models_dir / name / str(version)).exists():
         raise BundleExists(models_dir / name / str(version))
-    dataset = find_dataset(record.recipe.data, record.seed)
-    if dataset.fingerprint != record.data_fingerprint:
-        raise DataChanged(record.recipe.data.path)
+    dataset = dataset_of(record)
     return _Candidate(name, version, record, load_network(run, record), dataset)
 
 
-def _prove(candidate: _Candidate, path: Path, reporter: Reporter) -> bundle.Manifest:
-    """Run every gate and measurement on the file and return the manifest that states their results."""
-    record, dataset = candidate.record, candidate.dataset
-    reporter.start("decode test", len(dataset.test))
-    images = decode(dataset.test, record.preprocess, reporter.advance)
-    exported = open_network(path, provider="cpu", threads=usable_cpus())
-    answers = run_in_batches(exported, images, MEASURING_BATCH)
-    parity = check_parity(candidate.network, TEMPERATURE, exported, images, answers)
-    class_count, embedding_size = len(record.classes), answers.embedding.shape[1]
+def _prove(candidate: _Candidate, plan: Plan, directory: Path, reporter: Reporter) -> _Proven:
+    """Write every variant, run every gate, measure every file."""
+    record = candidate.record
+    material = decode_material(candidate.dataset, record.preprocess, record.seed, reporter)
+    reporter.say(f"write {record.backbone} as ONNX")
+    core = trace(candidate.network, record.preprocess.size_px)
+    fp32 = finish_variant("fp32", core, material, directory, seed=record.seed)
+    temperature = fp32.variant.calibration.temperature
+    parity = check_parity(candidate.network, temperature, fp32.network, material.test, fp32.test)
+    reporter.say(f"parity: largest difference {parity.max_probability_difference:.1e} over {parity.n} images")
+    variants, gates = [fp32], [parity_gate(parity), *check_batches("fp32", fp32.network, material.val)]
+    if plan.int8:
+        search = Search(core, material, fp32.validation.logits, plan.max_loss_points, reporter)
+        quantised = search.run()
+        variants.append(
+            finish_variant("int8", quantised.core, material, directory, seed=record.seed, quantisation=quantised.record)
+        )
+    if plan.fp16:
+        variants.append(finish_variant("fp16", halve(core), material, directory, seed=record.seed))
+    for smaller in variants[1:]:
+        gates += _check_smaller(smaller, fp32, material, plan.max_loss_points)
+    for finished in variants:
+        reporter.say(_summary(finished))
+    return _Proven(tuple(variants), parity, tuple(gates))
+
+
+def _check_smaller(smaller: Finished, fp32: Finished, material: Material, max_points: float) -> list[Gate]:
+    """Run the gates of a variant of lower precision."""
+    precision, labels = smaller.variant.precision, material.val_labels
+    correct = [int((one.validation.probabilities.argmax(1) == labels).sum()) for one in (fp32, smaller)]
+    accuracy = check_accuracy(precision, correct[0], correct[1], len(labels), max_points)
+    return [accuracy, *check_batches(precision, smaller.network, material.val)]
+
+
+def _summary(finished: Finished) -> str:
+    variant = finished.variant
+    metrics, error, abstain = variant.metrics, variant.calibration.error, variant.abstain
+    assert error is not None and abstain is not None  # `finish_variant` measures both
+    return (
+        f"{variant.precision}: test accuracy of the file {metrics.accuracy:.4f} ({metrics.correct} of {metrics.n}), "
+        f"{variant.size_bytes / 1e6:.1f} MB, temperature {variant.calibration.temperature:.2f} (calibration error "
+        f"{error.before:.2%} before, {error.after:.2%} after), {abstain.flagged:.1%} uncertain by {abstain.score}"
+    )
+
+
+def _manifest(candidate: _Candidate, proven: _Proven) -> Manifest:
+    record = candidate.record
     size_px = record.preprocess.size_px
-    return bundle.Manifest(
+    networks = {finished.variant.precision: finished.network for finished in proven.variants}
+    return Manifest(
         name=candidate.name,
         version=candidate.version,
-        variants=(
-            bundle.Variant(
-                precision="fp32",
-                file=MODEL_FILE,
-                sha256=bundle.sha256_of(path),
-                size_bytes=path.stat().st_size,
-                metrics=measure(answers, labels_of(dataset.test)),
-            ),
-        ),
-        input=bundle.Tensor(name="image", dtype="uint8", shape=(-1, size_px, size_px, 3)),
-        outputs=(
-            bundle.Tensor(name="probabilities", dtype="float32", shape=(-1, class_count)),
-            bundle.Tensor(name="logits", dtype="float32", shape=(-1, class_count)),
-            bundle.Tensor(name="embedding", dtype="float32", shape=(-1, embedding_size)),
-        ),
+        variants=tuple(finished.variant for finished in proven.variants),
+        input=Tensor(name="image", dtype="uint8", shape=(-1, size_px, size_px, 3)),
+        outputs=_outputs(proven.variants[0]),
         classes=record.classes,
         preprocess=record.preprocess,
-        calibration=bundle.Calibration(temperature=TEMPERATURE),
-        parity=parity,
-        self_test=make_self_test(dataset.test, record.preprocess, {"fp32": exported}),
+        parity=proven.parity,
+        gates=proven.gates,
+        self_test=make_self_test(candidate.dataset.test, record.preprocess, networks),
         provenance=_provenance(record),
         licence=_licence(record),
     )
 
 
-def _provenance(record: RunRecord) -> bundle.Provenance:
+def _outputs(finished: Finished) -> tuple[Tensor, ...]:
+    """Describe the outputs of the graph by what it answered."""
+    arrays = {
+        name: getattr(finished.test, name) for name in ("probabilities", "logits", "embedding", "uncertainty", "cam")
+    }
+    return tuple(
+        Tensor(name=name, dtype="float32", shape=(-1, *array.shape[1:]))
+        for name, array in arrays.items()
+        if array is not None
+    )
+
+
+def _provenance(record: RunRecord) -> Provenance:
     recipe = record.recipe
     libraries = {name: installed_version(name) for name in LIBRARIES}
-    return bundle.Provenance(
+    return Provenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         backbone=record.backbone,
         weights=Path(recipe.network.weights).name,

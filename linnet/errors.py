@@ -105,9 +105,21 @@ class SelfTestFailed(BundleError):
     """The network answers the stored inputs differently on this machine than where it was measured."""
 
     def __init__(self, directory: Path, variant: str, difference: float, tolerance: float) -> None:
+        self.difference = difference
+        self.tolerance = tolerance
         super().__init__(
             f"The {variant} variant of the bundle {directory} fails its self-test here: probabilities differ by "
             f"{difference:.2g} where {tolerance:.2g} is allowed; use another variant or another machine."
+        )
+
+
+class VariantMissing(BundleError):
+    """The bundle has no variant of the precision that was asked for."""
+
+    def __init__(self, directory: Path, wanted: str, there: Sequence[str]) -> None:
+        super().__init__(
+            f"The bundle {directory} has no {wanted} variant (it has {', '.join(there)}): choose one that is there, "
+            "'auto', or export the run again with the variant."
         )
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from linnet.bundle import Manifest, Variant, read_manifest, verify_files
+from linnet.bundle import Manifest, read_manifest, verify_files
+from linnet.choice import Opened, open_bundle
 from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, ProviderUnavailable
-from linnet.session import Network, check_network, open_network
+from linnet.session import Network
 from service.batcher import Batcher
 from service.engine import Engine
 from service.metrics import Metrics
@@ -70,24 +71,25 @@ class Loader:
         if (manifest.name, str(manifest.version)) != (directory.parent.name, directory.name):
             raise BundleMismatch(directory, f"it states the name {manifest.name} and the version {manifest.version}")
         verify_files(directory, manifest)
-        variant = manifest.variant("fp32")
-        if variant is None:
-            raise BundleMismatch(directory, "it has no fp32 variant")
+        opened = open_bundle(
+            directory, manifest, wanted=settings.variant, provider=settings.provider, threads=settings.threads
+        )
+        if opened.fallback:
+            logger.warning("Model %s %d: %s", manifest.name, manifest.version, opened.fallback)
+            self._metrics.fallbacks.labels(manifest.name, str(manifest.version)).inc()
         try:
-            network = open_network(directory / variant.file, provider=settings.provider, threads=settings.threads)
-            check_network(directory, manifest, variant, network)
-            _warm_up(network, manifest, settings.max_batch_size)
-        except LinnetError:
-            raise
+            _warm_up(opened.network, manifest, settings.max_batch_size)
         except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
-            raise CorruptBundle(directory / variant.file, f"does not run ({_first_line(error)})") from error
-        return self._assemble(manifest, variant, network)
+            raise CorruptBundle(directory / opened.variant.file, f"does not run ({_first_line(error)})") from error
+        return self._assemble(manifest, opened)
 
-    def _assemble(self, manifest: Manifest, variant: Variant, network: Network) -> Model:
+    def _assemble(self, manifest: Manifest, opened: Opened) -> Model:
         metrics = self._metrics.of_model(manifest.name, manifest.version, manifest.classes)
-        engine = Engine(network)
+        engine = Engine(opened.network)
         batcher = Batcher(engine, self._settings.max_batch_size, metrics.add_batch)
-        return Model(manifest, variant, network.provider, engine, batcher, metrics)
+        return Model(
+            manifest, opened.variant, opened.network.provider, engine, batcher, metrics, fallback=opened.fallback
+        )
 
 
 def _warm_up(network: Network, manifest: Manifest, max_batch_size: int) -> None:

@@ -112,6 +112,12 @@ class Metrics:
             (*_MODEL, "outcome"),
             registry=registry,
         )
+        self.fallbacks = Counter(
+            "linnet_model_fallbacks_total",
+            "Loads in which the variant that would be fastest failed its self-test on this machine",
+            _MODEL,
+            registry=registry,
+        )
         self.served = Gauge(
             "linnet_model_served",
             "1 while this version is served, 0 after it was unloaded; says which file on which provider",

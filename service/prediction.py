@@ -72,14 +72,16 @@ def tally(model: Model, results: Sequence[Result], found: Sequence[Top]) -> None
             model.metrics.add_images([code_of(result.answer)])
         else:
             model.metrics.add_answer(result.answer.queue_ms, result.decode_ms)
-            model.metrics.add_prediction(*best[0], uncertain=False)
+            uncertain = model.variant.is_uncertain(result.answer.uncertainty)
+            model.metrics.add_prediction(*best[0], uncertain=uncertain)
 
 
 def tally_pixels(model: Model, answers: Sequence[Answer]) -> None:
     """Put images that came as pixels into the metrics."""
     for answer in answers:
         model.metrics.add_answer(answer.queue_ms, None)
-        model.metrics.add_prediction(*top(answer.probabilities, 1)[0], uncertain=False)
+        uncertain = model.variant.is_uncertain(answer.uncertainty)
+        model.metrics.add_prediction(*top(answer.probabilities, 1)[0], uncertain=uncertain)
 
 
 def slowest_ms(answers: Sequence[Answer]) -> dict[str, float]:

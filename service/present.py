@@ -32,7 +32,11 @@ def predict_body(
             "variant": model.variant.precision,
             "request_id": exchange.request_id,
             "predictions": [
-                prediction(model.manifest, filename, result.answer if isinstance(result.answer, ImageError) else best)
+                prediction(model.manifest, filename, result.answer)
+                if isinstance(result.answer, ImageError)
+                else prediction(
+                    model.manifest, filename, best, uncertain=model.variant.is_uncertain(result.answer.uncertainty)
+                )
                 for filename, result, best in zip(filenames, results, found, strict=True)
             ],
             "timing_ms": {stage: round(ms, 3) for stage, ms in exchange.timing_ms.items()},
@@ -40,7 +44,9 @@ def predict_body(
     )
 
 
-def prediction(manifest: Manifest, filename: str | None, answer: Top | ImageError) -> dict[str, Any]:
+def prediction(
+    manifest: Manifest, filename: str | None, answer: Top | ImageError, *, uncertain: bool = False
+) -> dict[str, Any]:
     """Return what is said of one image, by its most probable classes or by the error that kept it from having any.
 
     `service.schemas.Prediction` and `FailedPrediction` describe it.
@@ -49,7 +55,7 @@ def prediction(manifest: Manifest, filename: str | None, answer: Top | ImageErro
         return {"filename": filename, "error": {"code": code_of(answer), "detail": str(answer)}}
     scores = [{"label": manifest.classes[index], "probability": probability} for index, probability in answer]
     label, confidence = scores[0].values()
-    return {"filename": filename, "label": label, "confidence": confidence, "uncertain": False, "top": scores}
+    return {"filename": filename, "label": label, "confidence": confidence, "uncertain": uncertain, "top": scores}
 
 
 def timing_ms(results: Sequence[Result]) -> dict[str, float]:
@@ -94,6 +100,7 @@ def _ready(model: Model, *, is_default: bool) -> ModelBody:
         classes=list(model.manifest.classes),
         input_size=model.manifest.preprocess.size_px,
         variant=model.variant.precision,
+        fallback=model.fallback,
         provider=model.provider,
         metrics=MetricsBody(**model.variant.metrics.model_dump()),
     )
@@ -108,6 +115,7 @@ def _absent(entry: Absent) -> ModelBody:
         classes=None,
         input_size=None,
         variant=None,
+        fallback=None,
         provider=None,
         metrics=None,
     )

@@ -54,6 +54,7 @@ class Model:
     batcher: Batcher
     metrics: ModelMetrics
     leases: Leases = field(default_factory=Leases)
+    fallback: str | None = None  # why it is not the variant that would be faster
 
     @property
     def name(self) -> str:

@@ -101,6 +101,7 @@ class MetricsBody(Body):
     correct: int
     loss: float = Field(description="mean cross-entropy, nats")
     split: Literal["test", "val"]
+    f1: float | None = Field(description="mean over the classes; null in bundles of before it was measured")
 
 
 class ModelBody(Body):
@@ -113,6 +114,7 @@ class ModelBody(Body):
     classes: list[str] | None
     input_size: int | None = Field(description="side of the square input, pixels")
     variant: str | None
+    fallback: str | None = Field(description="why a variant that would be faster is not used here; null where it is")
     provider: str | None = Field(description="ONNX Runtime execution provider that is active")
     metrics: MetricsBody | None
 

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from linnet.bundle import MODEL_NAME_PATTERN
+from linnet.choice import Choice
 from linnet.cpu import usable_cpus
 from linnet.preprocess import DEFAULT_MAX_PIXELS
 from linnet.session import Provider
@@ -60,6 +61,11 @@ class Settings(BaseSettings):
     )
     provider: Provider = Field(
         default="auto", description="'cuda' stops the start where CUDA does not become active; 'auto' falls back to cpu"
+    )
+    variant: Choice = Field(
+        default="auto",
+        description="'auto' serves int8 on CPUs and fp16 on CUDA where they answer as measured, and fp32 otherwise; a "
+        "bundle without a precision that is named is refused",
     )
     threads: int = Field(
         default_factory=_share_of_cpus,

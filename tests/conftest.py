@@ -81,3 +81,11 @@ def bundle_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from export.export import export_run
 
     return export_run(run_dir, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def full_bundle_dir(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `run_dir` with every variant, alone in its models folder; not to be written to."""
+    from export.export import Plan, export_run
+
+    return export_run(run_dir, tmp_path_factory.mktemp("models"), plan=Plan(int8=True, fp16=True, max_loss_points=20))

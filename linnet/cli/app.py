@@ -174,17 +174,36 @@ def lr_find(
     typer.echo(f"{sweep.steepest:.2g}")
 
 
+def _list_variants_and_gates(wanted: bool) -> None:
+    if wanted:
+        from export.listing import listing
+
+        typer.echo(listing())
+        raise typer.Exit
+
+
 @app.command()
-def export(
+def export(  # noqa: PLR0913, PLR0917
     run: Annotated[Path, typer.Argument(help="Folder that `linnet train` wrote.", show_default=False)],
+    int8: Annotated[bool, typer.Option("--int8", help="Add an int8 variant, for CPUs.")] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Add an fp16 variant, for CUDA.")] = False,
+    max_loss: Annotated[
+        float,
+        typer.Option(min=0, max=100, metavar="POINTS", help="Percentage points of top-1 that a variant may lose."),
+    ] = 0.5,
     models_dir: Annotated[Path, typer.Option(help="Where bundles go.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="Name of the model; the run's unless told.")] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one unless told.")] = None,
+    _list: Annotated[
+        bool,
+        typer.Option("--list", callback=_list_variants_and_gates, is_eager=True, help="List variants and gates."),
+    ] = False,
 ) -> None:
     """Export a run to ONNX, prove and measure it; prints the bundle's folder. Exits with 3 when a gate fails."""
-    from export.export import export_run
+    from export.export import Plan, export_run
 
-    typer.echo(export_run(run, models_dir, name=name, version=version))
+    plan = Plan(int8=int8, fp16=fp16, max_loss_points=max_loss)
+    typer.echo(export_run(run, models_dir, name=name, version=version, plan=plan))
 
 
 @app.command()
@@ -203,6 +222,37 @@ def serve(
         "models_dir": models_dir, "host": host, "port": port, "model": model, "workers": workers,
     }  # fmt: skip
     listen(read_settings(**{key: value for key, value in told.items() if value is not None}))
+
+
+@app.command()
+def bench(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
+    threads: Annotated[list[int] | None, typer.Option(min=1, help="Threads inside one run; 1 unless told.")] = None,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Images per run; 1 and 16 unless told.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for each line of the table.")] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")] = False,
+) -> None:
+    """Time every variant of a bundle on this machine's CPU, side by side, beside bare ONNX Runtime."""
+    from linnet.cli.bench import bench_bundle, processor, table
+
+    timings = bench_bundle(bundle, threads or [1], batch or [1, 16], seconds)
+    if as_json:
+        for timing in timings:
+            typer.echo(timing.model_dump_json())
+    else:
+        typer.echo(f"{processor()}\n{table(timings)}")
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
+    run: Annotated[Path | None, typer.Option(help="Hold it against the network of this run, too.")] = None,
+) -> None:
+    """Check a bundle: schema, hashes, shapes, self-test; with --run the parity gate again. Exits with 1 or 3."""
+    from linnet.cli.verify import verify_bundle
+
+    for line in verify_bundle(bundle, run):
+        typer.echo(line)
 
 
 app.command()(predict)

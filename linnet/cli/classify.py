@@ -13,11 +13,11 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from linnet.bundle import bundle_directories, read_manifest, verify_files
+from linnet.choice import open_bundle
 from linnet.cli.sources import Source
 from linnet.cpu import usable_cpus
 from linnet.errors import BundleNotFound, ImageError, LinnetError
 from linnet.preprocess import PreprocessSpec, load_image
-from linnet.session import check_network, open_network
 from service.schemas import FailedPrediction, ItemError, Prediction, Score
 
 if TYPE_CHECKING:
@@ -56,21 +56,22 @@ def classify_here(sources: Iterable[Source], bundle: Path, top_k: int) -> Iterat
 
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
-    variant = manifest.variants[0]
-    network = open_network(bundle / variant.file, provider="cpu", threads=usable_cpus())
-    check_network(bundle, manifest, variant, network)
+    opened = open_bundle(bundle, manifest, provider="cpu", threads=usable_cpus())
     waiting = iter(sources)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         while batch := list(islice(waiting, BATCH_SIZE)):
             inputs = list(pool.map(lambda source: _load(source, manifest.preprocess), batch))
             images = [image for image in inputs if isinstance(image, np.ndarray)]
-            rows = iter(network(np.stack(images)).probabilities if images else ())
+            answers = opened.answers(np.stack(images)) if images else iter(())
             for source, loaded in zip(batch, inputs, strict=True):
                 if isinstance(loaded, OSError):
                     yield _unreadable(source, loaded)
+                elif isinstance(loaded, ImageError):
+                    yield ROW.validate_python(prediction(manifest, source.name, loaded))
                 else:
-                    answer = loaded if isinstance(loaded, ImageError) else top(next(rows), top_k)
-                    yield ROW.validate_python(prediction(manifest, source.name, answer))
+                    probabilities, uncertain = next(answers)
+                    best = top(probabilities, top_k)
+                    yield ROW.validate_python(prediction(manifest, source.name, best, uncertain=uncertain))
 
 
 def _load(source: Source, spec: PreprocessSpec) -> npt.NDArray[np.uint8] | ImageError | OSError:  # [H, W, 3]

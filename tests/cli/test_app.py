@@ -31,13 +31,24 @@ def test_the_version_is_said(linnet: Linnet) -> None:
 def test_the_help_lists_the_verbs(linnet: Linnet) -> None:
     answer = linnet("--help")
     assert answer.code == 0
-    for verb in ("train", "lr-find", "report", "compare", "export", "serve", "predict"):
+    for verb in ("train", "lr-find", "report", "compare", "export", "serve", "bench", "verify", "predict"):
         assert re.search(rf"\b{verb}\b", answer.out), verb
         assert linnet(verb, "--help").code == 0
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("fly",), ("train",), ("train", "a", "b"), ("export", "x", "--version", "0"), ("predict",)]
+    "arguments",
+    [
+        (),
+        ("fly",),
+        ("train",),
+        ("train", "a", "b"),
+        ("export", "x", "--version", "0"),
+        ("export", "x", "--max-loss", "101"),
+        ("predict",),
+        ("bench",),
+        ("verify",),
+    ],
 )
 def test_a_call_that_makes_no_sense_is_a_usage_error(linnet: Linnet, arguments: tuple[str, ...]) -> None:
     answer = linnet(*arguments)

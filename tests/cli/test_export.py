@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 import torch
+from onnxruntime.quantization import CalibrationMethod
+from onnxruntime.quantization.calibrate import TensorsData
 from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import Linnet
@@ -36,6 +40,32 @@ def test_a_mistake_is_one_sentence(  # noqa: PLR0913
     assert answer.complaint.startswith(sentence.format(**places))
     assert answer.code == code
     assert not list(tmp_path.iterdir())
+
+
+def test_the_list_of_variants_and_gates_needs_no_run(linnet: Linnet) -> None:
+    answer = linnet("export", "--list")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith("Variants\n  fp32  model.onnx")
+    assert "  accuracy  int8 and fp16 lose at most 0.5 points (--max-loss)" in answer.out
+
+
+@pytest.mark.e2e
+def test_a_variant_that_loses_too_much_exits_with_3_and_leaves_no_bundle(
+    linnet: Linnet, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranges of nothing: whatever the layers compute is cut to one value."""
+
+    def find_no_ranges(core: onnx.ModelProto, *_: object) -> TensorsData:
+        names = [item.name for item in core.graph.value_info]
+        nothing = np.zeros((), np.float32)
+        return TensorsData(CalibrationMethod.MinMax, dict.fromkeys(names, (nothing, nothing)))
+
+    monkeypatch.setattr("export.search.find_ranges", find_no_ranges)
+    answer = linnet("export", run_dir, "--int8", "--max-loss", 0, "--models-dir", tmp_path / "models")
+    assert answer.code == 3
+    assert answer.err.splitlines()[-1].startswith("linnet: The accuracy gate failed: the int8 variant answers ")
+    assert answer.out == ""
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 @pytest.mark.e2e

@@ -16,7 +16,8 @@ import torch
 import trainer
 from export.errors import DataChanged, InvalidModelName, ParityFailed
 from export.export import export_run
-from export.parity import BATCH_SIZES, LARGEST_DIFFERENCE, check_parity, measure, run_in_batches
+from export.gates import BATCH_SIZES, LARGEST_DIFFERENCE, check_parity
+from export.measure import measure, run_in_batches
 from linnet.bundle import MANIFEST_FILE, Manifest, read_manifest, verify_files
 from linnet.errors import BundleExists
 from linnet.preprocess import load_image
@@ -55,6 +56,11 @@ def images(dataset: Dataset, recipe: Recipe) -> torch.Tensor:  # uint8 [N, H, W,
     return decode(dataset.test, recipe.preprocess)
 
 
+@pytest.fixture(scope="module")
+def temperature(manifest: Manifest) -> float:
+    return manifest.variants[0].calibration.temperature
+
+
 @pytest.fixture
 def trained(run_dir: Path) -> Classifier:
     """The network of the run, for the test alone."""
@@ -65,7 +71,7 @@ def shape(value: onnx.ValueInfoProto) -> list[str | int]:
     return [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
 
 
-def test_the_graph_takes_uint8_images_and_gives_three_answers(graph: onnx.ModelProto) -> None:
+def test_the_graph_takes_uint8_images_and_gives_its_answers(graph: onnx.ModelProto) -> None:
     (image,) = graph.graph.input
     assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
     assert shape(image) == ["N", 33, 33, 3]
@@ -73,6 +79,8 @@ def test_the_graph_takes_uint8_images_and_gives_three_answers(graph: onnx.ModelP
         "probabilities": ["N", 3],
         "logits": ["N", 3],
         "embedding": ["N", 1280],
+        "uncertainty": ["N"],
+        "cam": ["N", 3, 2, 2],
     }
     assert {output.type.tensor_type.elem_type for output in graph.graph.output} == {onnx.TensorProto.FLOAT}
 
@@ -88,14 +96,18 @@ def test_any_batch_gives_each_image_its_own_answer(exported: Network, images: to
     assert np.allclose(together.probabilities, alone, atol=1e-5)
 
 
-def test_the_outputs_are_the_networks(exported: Network, trained: Classifier, images: torch.Tensor) -> None:
+def test_the_outputs_are_the_networks(
+    exported: Network, trained: Classifier, images: torch.Tensor, manifest: Manifest
+) -> None:
     answers = exported(images.numpy())
     with torch.no_grad():
         embedding = trained.embed(images)
         logits = trained.head(embedding)
     assert np.allclose(answers.embedding, embedding, atol=1e-4)
     assert np.allclose(answers.logits, logits, atol=1e-4)
-    assert np.allclose(answers.probabilities, torch.softmax(logits, 1), atol=1e-5)
+    temperature = manifest.variants[0].calibration.temperature
+    assert temperature != 1
+    assert np.allclose(answers.probabilities, torch.softmax(logits / temperature, 1), atol=1e-5)
     assert logits.std() > 0.1, "a network that answers alike to everything would hide a mistake"
 
 
@@ -111,7 +123,24 @@ def test_the_file_says_nothing_of_the_machine_it_was_made_on(bundle_dir: Path, g
 def test_norms_are_folded_into_convolutions(graph: onnx.ModelProto) -> None:
     kinds = [node.op_type for node in graph.graph.node]
     assert "BatchNormalization" not in kinds
-    assert kinds.count("Conv") == 52, "one for each convolution of MobileNetV2"
+    assert kinds.count("Conv") == 53, "one for each convolution of MobileNetV2, and the class activation maps"
+
+
+def test_nothing_in_the_graph_is_for_nothing(graph: onnx.ModelProto) -> None:
+    outputs = {output.name for output in graph.graph.output}
+    used = {name for node in graph.graph.node for name in node.input} | outputs
+    assert {item.name for item in graph.graph.initializer} <= used
+    idle = [node.name for node in graph.graph.node if not used & set(node.output)]
+    assert not idle
+
+
+def test_the_mean_of_the_class_activation_map_is_the_logit(
+    exported: Network, trained: Classifier, images: torch.Tensor
+) -> None:
+    answers = exported(images.numpy())
+    assert answers.cam is not None
+    bias = trained.head.state_dict()["1.bias"].numpy()
+    assert np.allclose(answers.cam.mean((2, 3)) + bias, answers.logits, atol=1e-4)
 
 
 def test_the_metrics_are_what_anyone_can_count(bundle_dir: Path, manifest: Manifest, photos: Path) -> None:
@@ -146,7 +175,12 @@ def test_the_manifest_describes_the_bundle(
     assert {path.name for path in bundle_dir.iterdir()} == {MANIFEST_FILE, "model.onnx"}
     assert (manifest.classes, manifest.preprocess) == (record.classes, record.preprocess)
     assert manifest.input.shape == (-1, 33, 33, 3)
-    assert [output.shape for output in manifest.outputs] == [(-1, 3), (-1, 3), (-1, 1280)]
+    assert manifest.output_names == ("probabilities", "logits", "embedding", "uncertainty", "cam")
+    assert [output.shape for output in manifest.outputs] == [(-1, 3), (-1, 3), (-1, 1280), (-1,), (-1, 3, 2, 2)]
+    assert [(gate.name, gate.precision) for gate in manifest.gates] == [
+        ("parity", "fp32"), ("batches", "fp32"), ("alone", "fp32")
+    ]  # fmt: skip
+    assert all(gate.measured <= gate.limit for gate in manifest.gates)
     assert (manifest.parity.n, manifest.parity.top1_agreement) == (18, 1.0)
     assert manifest.parity.batch_sizes == BATCH_SIZES == (1, 2, 3, 7, 32)
     assert manifest.parity.max_probability_difference <= LARGEST_DIFFERENCE
@@ -159,9 +193,9 @@ def test_the_manifest_describes_the_bundle(
 
 def test_the_self_test_tells_this_network_from_one_that_answers_alike_to_everything(manifest: Manifest) -> None:
     rows = np.array([case.probabilities["fp32"] for case in manifest.self_test])
-    assert rows.shape == (4, 3)
+    assert rows.shape == (8, 3)
     assert np.ptp(rows, axis=0).max() > 0.01, "the stored images are answered alike"
-    assert len({case.image_png for case in manifest.self_test}) == 4
+    assert len({case.image_png for case in manifest.self_test}) == 8
 
 
 def answers_of(exported: Network, images: torch.Tensor) -> Outputs:
@@ -175,8 +209,10 @@ def test_batches_change_no_answer_and_lose_no_image(exported: Network, images: t
     assert len(cut.logits) == len(images)
 
 
-def test_the_gate_opens_for_the_same_network(exported: Network, trained: Classifier, images: torch.Tensor) -> None:
-    parity = check_parity(trained, 1.0, exported, images, answers_of(exported, images))
+def test_the_gate_opens_for_the_same_network(
+    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
+) -> None:
+    parity = check_parity(trained, temperature, exported, images, answers_of(exported, images))
     assert (parity.n, parity.top1_agreement) == (len(images), 1.0)
     assert 0 < parity.max_probability_difference < 1e-5
 
@@ -185,7 +221,7 @@ def test_the_gate_opens_for_the_same_network(exported: Network, trained: Classif
     "layer", ["head.1.bias", "head.1.weight", "blocks.3.conv.0.0.weight", "blocks.18.1.running_var"]
 )
 def test_the_gate_holds_for_a_network_that_differs_a_little(
-    exported: Network, trained: Classifier, images: torch.Tensor, layer: str
+    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float, layer: str
 ) -> None:
     weights = trained.state_dict()[layer]
     torch.manual_seed(0)
@@ -193,30 +229,38 @@ def test_the_gate_holds_for_a_network_that_differs_a_little(
     with pytest.raises(
         ParityFailed, match=r"parity gate failed: the largest difference of a probability is .* no bundle"
     ):
-        check_parity(trained, 1.0, exported, images, answers_of(exported, images))
+        check_parity(trained, temperature, exported, images, answers_of(exported, images))
 
 
-def test_the_gate_holds_for_another_temperature(exported: Network, trained: Classifier, images: torch.Tensor) -> None:
+def test_the_gate_holds_for_another_temperature(
+    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
+) -> None:
     with pytest.raises(ParityFailed):
-        check_parity(trained, 1.1, exported, images, answers_of(exported, images))
+        check_parity(trained, temperature * 1.1, exported, images, answers_of(exported, images))
 
 
-def test_the_gate_holds_for_preprocessing_that_differs(
-    exported: Network, trained: Classifier, images: torch.Tensor, dataset: Dataset, recipe: Recipe
+def test_the_gate_holds_for_preprocessing_that_differs(  # noqa: PLR0913
+    *,
+    exported: Network,
+    trained: Classifier,
+    images: torch.Tensor,
+    temperature: float,
+    dataset: Dataset,
+    recipe: Recipe,
 ) -> None:
     """Another resize moves every pixel a little; answers to those images are not answers to these."""
     other = decode(dataset.test, recipe.preprocess.model_copy(update={"resize": "stretch"}))
     with pytest.raises(ParityFailed):
-        check_parity(trained, 1.0, exported, images, answers_of(exported, other))
+        check_parity(trained, temperature, exported, images, answers_of(exported, other))
 
 
 def test_the_gate_holds_for_answers_in_another_order(
-    exported: Network, trained: Classifier, images: torch.Tensor
+    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
 ) -> None:
     answers = answers_of(exported, images)
     swapped = Outputs(answers.probabilities[::-1], answers.logits[::-1], answers.embedding[::-1])
     with pytest.raises(ParityFailed):
-        check_parity(trained, 1.0, exported, images, swapped)
+        check_parity(trained, temperature, exported, images, swapped)
 
 
 def test_the_gate_holds_for_a_tie_that_falls_the_other_way(trained: Classifier, images: torch.Tensor) -> None:
@@ -241,18 +285,21 @@ def test_the_gate_holds_for_a_tie_that_falls_the_other_way(trained: Classifier, 
 
 
 def test_the_gate_holds_for_answers_that_are_no_numbers(
-    exported: Network, trained: Classifier, images: torch.Tensor
+    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
 ) -> None:
     answers = answers_of(exported, images)
     broken = answers.probabilities.copy()
     broken[7, 1] = np.nan
     with pytest.raises(ParityFailed, match="is nan where at most"):
-        check_parity(trained, 1.0, exported, images, Outputs(broken, answers.logits, answers.embedding))
+        check_parity(trained, temperature, exported, images, Outputs(broken, answers.logits, answers.embedding))
 
 
 def test_scoring_counts_by_hand() -> None:
     rows = np.array([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0]], np.float32)
-    metrics = measure(Outputs(rows, rows, rows), torch.tensor([0, 1, 0]))
+    metrics = measure(Outputs(rows, rows, rows), np.array([0, 1, 0]))
+    assert metrics.f1 == pytest.approx((2 / 3 + 0 + 0) / 3, abs=1e-6), (
+        "2 x 1 / (1 + 2), and nothing right of the others"
+    )
     assert (metrics.n, metrics.correct, metrics.accuracy) == (3, 1, 1 / 3)
     tiny = float(np.finfo(np.float32).tiny)
     assert metrics.loss == pytest.approx(-(np.log(0.7) + np.log(0.2) + np.log(tiny)) / 3, rel=1e-6)

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from linnet.bundle import Manifest, Precision
+from linnet.bundle import Manifest, Precision, file_name
 from tests.golden.make_golden import encode, quarters
 
 CLASSES = ("cat", "dog", "newt")
@@ -21,8 +21,9 @@ def image_base64() -> str:
 
 def manifest(contents: dict[Precision, bytes], **changes: Any) -> Manifest:
     """Return a manifest of variants with these files' contents; `changes` replace top-level keys."""
-    scores = {"split": "test", "n": 10, "correct": 9, "accuracy": 0.9, "loss": 0.3}
+    scores = {"split": "test", "n": 10, "correct": 9, "accuracy": 0.9, "loss": 0.3, "f1": 0.88}
     document: dict[str, Any] = {
+        "format_version": 2,
         "name": "pets",
         "version": 1,
         "variants": [
@@ -32,6 +33,7 @@ def manifest(contents: dict[Precision, bytes], **changes: Any) -> Manifest:
                 "sha256": hashlib.sha256(content).hexdigest(),
                 "size_bytes": len(content),
                 "metrics": scores,
+                "calibration": {"temperature": 1.2},
             }
             for precision, content in contents.items()
         ],
@@ -39,7 +41,6 @@ def manifest(contents: dict[Precision, bytes], **changes: Any) -> Manifest:
         "outputs": [{"name": "probabilities", "dtype": "float32", "shape": (-1, len(CLASSES))}],
         "classes": CLASSES,
         "preprocess": {"size_px": SIZE_PX, "mean": (0.5, 0.5, 0.5), "std": (0.2, 0.2, 0.2)},
-        "calibration": {"temperature": 1.2},
         "parity": {"n": 10, "top1_agreement": 1.0, "max_probability_difference": 1e-7, "batch_sizes": (1, 2)},
         "self_test": [{"image_png": image_base64(), "probabilities": dict.fromkeys(contents, (0.5, 0.25, 0.25))}],
         "provenance": {
@@ -57,11 +58,6 @@ def manifest(contents: dict[Precision, bytes], **changes: Any) -> Manifest:
         "licence": "drawings: public domain",
     }
     return Manifest.model_validate({**document, **changes})
-
-
-def file_name(precision: Precision) -> str:
-    """Return the file name that the format gives a precision."""
-    return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
 
 
 def write_sources(directory: Path, contents: dict[Precision, bytes]) -> dict[str, Path]:

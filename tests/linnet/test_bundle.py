@@ -25,9 +25,18 @@ from linnet.bundle import (
     write_bundle,
 )
 from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidManifest
+from linnet.manifest import Tensor
 from tests.linnet.manifests import CLASSES, manifest, write_sources
 
 CONTENTS: dict[Precision, bytes] = {"fp32": b"a network", "int8": b"a small network"}
+RULE = {
+    "score": "energy",
+    "threshold": -3.5,
+    "true_positive_rate": 0.95,
+    "flagged": 0.04,
+    "candidates": {"energy": 0.9},
+}
+SHIPPED = Path(__file__).parents[2] / "models"
 
 
 @pytest.fixture
@@ -91,7 +100,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         "licence": draw(st.text()),
     }
     document["provenance"]["recipe"] = draw(st.dictionaries(st.text(), json_values, max_size=4))
-    document["calibration"]["temperature"] = draw(st.floats(1e-3, 1e3))
+    document["variants"][0]["calibration"]["temperature"] = draw(st.floats(1e-3, 1e3))
     return Manifest.model_validate(document)
 
 
@@ -106,8 +115,8 @@ def test_every_manifest_survives_its_file(original: Manifest) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    [(), ("preprocess",), ("calibration",), ("parity",), ("input",), ("provenance",), ("variants", 0),
-     ("variants", 0, "metrics"), ("outputs", 0), ("self_test", 0)],
+    [(), ("preprocess",), ("parity",), ("input",), ("provenance",), ("variants", 0), ("variants", 0, "metrics"),
+     ("variants", 0, "calibration"), ("outputs", 0), ("self_test", 0)],
     ids=str,
 )  # fmt: skip
 def test_an_unknown_key_is_refused_wherever_it_is(bundle: Path, place: tuple[str | int, ...]) -> None:
@@ -131,13 +140,15 @@ def test_an_unknown_key_is_refused_wherever_it_is(bundle: Path, place: tuple[str
         (lambda d: d.update(variants=d["variants"][:1]), "exactly the variants"),
         (lambda d: d.update(variants=[]), "variants"),
         (lambda d: d.update(self_test=[]), "self_test"),
-        (lambda d: d.update(format_version=2), "format_version"),
+        (lambda d: d.update(format_version=3), "format_version"),
+        (lambda d: d["variants"][0].update(abstain=RULE), "needs the output 'uncertainty'"),
+        (lambda d: d["variants"][0].update(abstain=RULE | {"score": "feeling"}), "score"),
         (lambda d: d.update(version=0), "version"),
         (lambda d: d.update(name="../pets"), "name"),
         (lambda d: d["variants"][0].update(file="../model.onnx"), "file"),
         (lambda d: d["variants"][0].update(sha256="0"), "sha256"),
         (lambda d: d["variants"][0]["metrics"].update(accuracy=1.1), "accuracy"),
-        (lambda d: d["calibration"].update(temperature=0), "temperature"),
+        (lambda d: d["variants"][0]["calibration"].update(temperature=0), "temperature"),
         (lambda d: d["self_test"][0].update(image_png="not base64!"), "image_png"),
         (lambda d: d.pop("preprocess"), "preprocess"),
     ],
@@ -158,8 +169,40 @@ def test_a_manifest_that_is_no_manifest_is_refused(bundle: Path, content: bytes)
 
 
 def test_infinity_is_no_metric() -> None:
+    variant = manifest({"fp32": b"x"}).variants[0].model_dump()
     with pytest.raises(ValidationError):
-        manifest(CONTENTS, calibration={"temperature": float("inf")})
+        manifest({"fp32": b"x"}, variants=[variant | {"calibration": {"temperature": float("inf")}}])
+
+
+def test_a_bundle_of_format_1_is_read_as_one_of_format_2(bundle: Path) -> None:
+    """It stated one calibration for all variants, no rule to abstain, and no gates."""
+
+    def to_format_1(document: dict[str, Any]) -> None:
+        document |= {"format_version": 1, "calibration": {"temperature": 1.7}}
+        del document["gates"]
+        for variant in document["variants"]:
+            del variant["calibration"], variant["abstain"], variant["quantisation"], variant["metrics"]["f1"]
+
+    edit(bundle, to_format_1)
+    read = read_manifest(bundle)
+    assert read.format_version == 2
+    assert [variant.calibration.temperature for variant in read.variants] == [1.7, 1.7]
+    assert [variant.is_uncertain(1e9) for variant in read.variants] == [False, False]
+    assert Manifest.model_validate_json(to_json(read)) == read
+
+
+def test_every_bundle_that_ships_can_be_read_and_is_whole() -> None:
+    directories = bundle_directories(SHIPPED)
+    assert SHIPPED / "cifar10" / "1" in directories
+    for directory in directories:
+        verify_files(directory, read_manifest(directory))
+
+
+def test_an_answer_is_uncertain_above_the_threshold() -> None:
+    outputs = [*manifest({"fp32": b"x"}).outputs, Tensor(name="uncertainty", dtype="float32", shape=(-1,))]
+    variant = manifest({"fp32": b"x"}).variants[0].model_dump() | {"abstain": RULE}
+    ruled = manifest({"fp32": b"x"}, variants=[variant], outputs=outputs).variants[0]
+    assert [ruled.is_uncertain(value) for value in (-3.6, -3.5, -3.4, None)] == [False, False, True, False]
 
 
 def test_a_manifest_cannot_be_changed() -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +18,9 @@ from service.settings import Settings
 from tests.service.bundles import write_model
 
 
-def load_all(models_dir: Path) -> Loaded:
-    return Loader(Settings(models_dir=models_dir, provider="cpu"), Metrics()).load(bundle_directories(models_dir))
+def load_all(models_dir: Path, **settings: Any) -> Loaded:
+    loader = Loader(Settings(models_dir=models_dir, provider="cpu", **settings), Metrics())
+    return loader.load(bundle_directories(models_dir))
 
 
 def _truncate(bundle: Path) -> None:
@@ -93,6 +96,39 @@ def test_a_network_that_onnx_runtime_cannot_open_is_refused(tmp_path: Path) -> N
     (bundle / "bundle.json").write_text(json.dumps(manifest))
     loaded = load_all(tmp_path / "models")
     assert "does not run" in loaded.failed[0].reason
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path) -> Path:
+    """A models folder whose bundle has an int8 variant that answers here as it was not measured."""
+    bundle = write_model(tmp_path / "models")
+    shutil.copyfile(bundle / "model.onnx", bundle / "model.int8.onnx")
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["variants"].append({**manifest["variants"][0], "precision": "int8", "file": "model.int8.onnx"})
+    for case in manifest["self_test"]:
+        case["probabilities"]["int8"] = [0.0, 0.5, 0.5]
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    return tmp_path / "models"
+
+
+def test_a_variant_that_fails_its_self_test_here_is_not_served_and_that_is_said(
+    doubtful: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As int8 does on a processor whose sums saturate."""
+    metrics = Metrics()
+    with caplog.at_level(logging.WARNING):
+        (model,) = Loader(Settings(models_dir=doubtful, provider="cpu"), metrics).load_all().models
+    assert metrics.registry.get_sample_value("linnet_model_fallbacks_total", {"model": "colours", "version": "1"}) == 1
+    assert model.variant.precision == "fp32"
+    assert model.fallback is not None
+    assert model.fallback.startswith("int8 is not used: its probabilities differ by")
+    assert [record.getMessage() for record in caplog.records] == [f"Model colours 1: {model.fallback}"]
+    assert load_all(doubtful, variant="fp32").models[0].fallback is None
+
+
+def test_a_variant_asked_for_by_name_is_never_replaced(doubtful: Path) -> None:
+    assert "The int8 variant of the bundle" in load_all(doubtful, variant="int8").failed[0].reason
+    assert "has no fp16 variant (it has fp32, int8)" in load_all(doubtful, variant="fp16").failed[0].reason
 
 
 def test_cuda_asked_for_and_not_there_stops_everything(models_dir: Path) -> None:

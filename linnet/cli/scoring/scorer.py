@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet.bundle import read_manifest
+from linnet.choice import open_bundle
 from linnet.cli.scoring.image_set import ImageSet
 from linnet.cli.scoring.shards import ScoreFolder, Shard
 from linnet.errors import ImageError
 from linnet.preprocess import load_image
-from linnet.session import check_network, open_network
 from service.prediction import top
 from service.problems import PROBLEMS
 from service.schemas import FailedPrediction, ItemError, Prediction, Score
@@ -43,9 +43,8 @@ class Scorer:
     def __init__(self, errand: Errand) -> None:
         """Open the bundle on one thread of the CPU; raises a `BundleError`, `SetUnusable` or `ScoresUnusable`."""
         self._manifest = read_manifest(errand.bundle)
-        variant = self._manifest.variants[0]
-        self._network = open_network(errand.bundle / variant.file, provider="cpu", threads=1)
-        check_network(errand.bundle, self._manifest, variant, self._network)
+        # fp32, whatever else there is: int8 may answer otherwise on the next machine, and a shard must not.
+        self._opened = open_bundle(errand.bundle, self._manifest, wanted="fp32", provider="cpu", threads=1)
         self._images = ImageSet(errand.images)
         self._folder = ScoreFolder(errand.scores)
         self._top_k = errand.top_k
@@ -60,10 +59,10 @@ class Scorer:
         encoded = zip(names, self._images.read(names), strict=True)
         while batch := [(name, self._decoded(data)) for name, data in islice(encoded, BATCH_SIZE)]:
             images = [image for _, image in batch if isinstance(image, np.ndarray)]
-            answers = iter(self._network(np.stack(images)).probabilities if images else ())
+            answers = self._opened.answers(np.stack(images)) if images else iter(())
             for name, image in batch:
                 if isinstance(image, np.ndarray):
-                    yield self._answered(name, next(answers))
+                    yield self._answered(name, *next(answers))
                 else:
                     yield FailedPrediction(filename=name, error=image)
 
@@ -75,10 +74,10 @@ class Scorer:
         except ImageError as error:
             return ItemError(code=PROBLEMS[type(error)].code, detail=str(error))
 
-    def _answered(self, name: str, probabilities: npt.NDArray[np.float32]) -> Prediction:  # [K]
+    def _answered(self, name: str, probabilities: npt.NDArray[np.float32], uncertain: bool) -> Prediction:  # [K]
         scores = [
             Score(label=self._manifest.classes[index], probability=probability)
             for index, probability in top(probabilities, self._top_k)
         ]
         best = scores[0]
-        return Prediction(filename=name, label=best.label, confidence=best.probability, uncertain=False, top=scores)
+        return Prediction(filename=name, label=best.label, confidence=best.probability, uncertain=uncertain, top=scores)

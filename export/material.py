@@ -1,0 +1,49 @@
+"""The images an export works with, each decoded once through `load_image`."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+
+from export.errors import DataChanged
+from export.measure import Labels
+from linnet.preprocess import PreprocessSpec
+from trainer.data import Dataset, find_dataset
+from trainer.images import decode, labels_of
+from trainer.progress import Reporter
+from trainer.run import RunRecord
+
+LARGEST_SAMPLE = 2000  # training images: ranges of activations, and what is remembered of them
+
+
+@dataclass(frozen=True)
+class Material:
+    """A sample of the training split, in random order, and the whole of the others; images uint8 [N, H, W, 3].
+
+    Every choice is made on the first two. The test split is measured and decides nothing.
+    """
+
+    train: torch.Tensor
+    val: torch.Tensor
+    val_labels: Labels
+    test: torch.Tensor
+    test_labels: Labels
+
+
+def dataset_of(record: RunRecord) -> Dataset:
+    """Find the images of a run; raises `DataChanged` where they are not those it was tested on, or a `DataError`."""
+    dataset = find_dataset(record.recipe.data, record.seed)
+    if dataset.fingerprint != record.data_fingerprint:
+        raise DataChanged(record.recipe.data.path)
+    return dataset
+
+
+def decode_material(dataset: Dataset, spec: PreprocessSpec, seed: int, reporter: Reporter) -> Material:
+    """Decode what is needed of a run's images; the same seed takes the same sample. Raises `UnreadableFiles`."""
+    chance = random.Random(f"{seed}/export")
+    sample = chance.sample(dataset.train, min(LARGEST_SAMPLE, len(dataset.train)))
+    reporter.start("decode", len(sample) + len(dataset.val) + len(dataset.test))
+    train, val, test = (decode(examples, spec, reporter.advance) for examples in (sample, dataset.val, dataset.test))
+    return Material(train, val, labels_of(dataset.val).numpy(), test, labels_of(dataset.test).numpy())

@@ -1,0 +1,117 @@
+"""From a float graph to one of 8-bit integers, by ONNX Runtime's own tools.
+
+Static quantisation in QDQ form: weights int8 with a scale per channel, activations uint8 with a scale per tensor, whose
+ranges come from training images. uint8 x int8 is the form that VNNI computes in one instruction; on x86 CPUs without it
+sums may saturate, which the bundle's self-test finds (weights of 7 bits would not saturate, but lose accuracy
+everywhere). Normalisation, neck and head stay in float: they take no time and decide much.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+from export.graph import BACKBONE_PREFIX
+
+WEIGHTED = ("Conv", "Gemm", "MatMul")
+ACTIVATIONS = ("Relu", "Clip")  # quantised as part of what they follow
+BETWEEN = ("Add", "Mul", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", *ACTIVATIONS)
+_BATCH = 16  # images whose activations, all of them, are held at once
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to choose the range of an activation from what it was on training images."""
+
+    name: str
+    kind: CalibrationMethod
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+METHODS = (
+    Method("min-max", CalibrationMethod.MinMax),
+    Method("percentile 99.99", CalibrationMethod.Percentile, {"percentile": 99.99}),
+    Method("entropy", CalibrationMethod.Entropy),
+)
+
+
+def quantisable(core: onnx.ModelProto) -> list[str]:
+    """Name the nodes of the backbone that can be quantised and do the work, in order."""
+    return [
+        node.name
+        for node in core.graph.node
+        if node.name.startswith(BACKBONE_PREFIX) and node.op_type in (*WEIGHTED, *BETWEEN)
+        if node.op_type not in ACTIVATIONS
+    ]
+
+
+def find_ranges(core: onnx.ModelProto, images: npt.NDArray[np.uint8], method: Method) -> TensorsData:
+    """Return the range of every activation of the float graph over images uint8 [N, H, W, 3]."""
+    with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
+        source = Path(scratch) / "core.onnx"
+        onnx.save(core, source)
+        calibrator = create_calibrator(
+            source,
+            [*WEIGHTED, *BETWEEN],
+            augmented_model_path=str(Path(scratch) / "observed.onnx"),
+            calibrate_method=method.kind,
+            extra_options={"symmetric": False, **method.options},
+        )
+        for start in range(0, len(images), _BATCH):
+            calibrator.collect_data(_Batch(images[start : start + _BATCH]))
+        return calibrator.compute_data()
+
+
+def quantise(core: onnx.ModelProto, ranges: TensorsData, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
+    """Return the quantised graph; `core` stays as it is, and so do `float_nodes` with the activations after them."""
+    model = onnx.ModelProto()
+    model.CopyFrom(core)
+    kept = _with_activations(model.graph, float_nodes)
+    excluded = [
+        node.name for node in model.graph.node if not node.name.startswith(BACKBONE_PREFIX) or node.name in kept
+    ]
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=[],  # all but the excluded ones
+        nodes_to_exclude=excluded,
+        op_types_to_quantize=[*WEIGHTED, *BETWEEN],
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()  # what was added stands at the end
+    quantised: onnx.ModelProto = quantizer.model.model
+    return quantised
+
+
+def _with_activations(graph: onnx.GraphProto, names: Collection[str]) -> set[str]:
+    """Add to the nodes the activations that take their results."""
+    results = {name for node in graph.node if node.name in names for name in node.output}
+    return {*names, *(n.name for n in graph.node if n.op_type in ACTIVATIONS and n.input[0] in results)}
+
+
+class _Batch(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+    """One batch of images, as the calibrator asks for it."""
+
+    def __init__(self, images: npt.NDArray[np.uint8]) -> None:
+        self._batches: Iterator[dict[str, npt.NDArray[np.uint8]]] = iter([{"image": images}])
+
+    def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
+        """Return the batch, and nothing after it."""
+        return next(self._batches, None)

@@ -1,0 +1,27 @@
+"""Pass the parity gate again with a bundle that exists already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export.gates import check_parity
+from export.material import dataset_of
+from export.measure import run_in_batches
+from linnet.choice import open_bundle
+from linnet.cpu import usable_cpus
+from linnet.manifest import Manifest, Parity
+from trainer.images import decode
+from trainer.run import load_network, read_run
+
+
+def repeat_parity(directory: Path, manifest: Manifest, run: Path) -> Parity:
+    """Hold the bundle's fp32 file against the trained network on the whole test split.
+
+    Raises `ParityFailed`, `DataChanged`, `RunNotFound`, `InvalidRun` or a `DataError`.
+    """
+    record = read_run(run)
+    images = decode(dataset_of(record).test, manifest.preprocess)
+    opened = open_bundle(directory, manifest, wanted="fp32", provider="cpu", threads=usable_cpus())
+    answers = run_in_batches(opened.network, images)
+    temperature = opened.variant.calibration.temperature
+    return check_parity(load_network(run, record), temperature, opened.network, images, answers)

@@ -1,0 +1,136 @@
+"""Find the quantisation that changes the answers least, and the layers that must not be quantised.
+
+Everything is measured on files, in ONNX Runtime, on the validation split and on training images.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnxruntime.quantization.calibrate import TensorsData
+
+from export.calibration import divergence
+from export.errors import AccuracyLost
+from export.gates import images_allowed
+from export.material import Material
+from export.measure import run_in_batches
+from export.quantise import METHODS, find_ranges, quantisable, quantise
+from export.tail import with_answers
+from linnet.cpu import usable_cpus
+from linnet.manifest import Quantisation
+from linnet.session import open_network
+from trainer.progress import Reporter
+
+Logits = npt.NDArray[np.float32]  # [N, K]
+
+RANGE_IMAGES = 256
+SENSITIVITY_IMAGES = 64
+LARGEST_FLOAT_SHARE = 0.5  # of the layers; with more of them in float there is no point in the variant
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A quantised graph and what it took."""
+
+    core: onnx.ModelProto
+    record: Quantisation
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """How one quantisation answers the validation split."""
+
+    divergence: float  # from fp32, nats per image
+    correct: int
+
+
+@dataclass(frozen=True)
+class Search:
+    """Looks for a quantisation of `core` that loses at most `max_points` of accuracy on the validation split."""
+
+    core: onnx.ModelProto
+    material: Material
+    fp32_logits: Logits  # on the validation split
+    max_points: float
+    reporter: Reporter
+
+    def run(self) -> Quantised:
+        """Quantise with the calibration method whose answers stay nearest to fp32's.
+
+        Where that loses too much, the layers that disturb the answers most, one, two, four and so on, stay in float
+        until it does not. Raises `AccuracyLost` where half of them are not enough.
+        """
+        images = self.material.train[:RANGE_IMAGES].numpy()
+        ranges, trials = {}, {}
+        for method in METHODS:
+            ranges[method.name] = find_ranges(self.core, images, method)
+            trials[method.name] = self._try(ranges[method.name], [], f"ranges by {method.name}")
+        best = min(trials, key=lambda name: trials[name].divergence)
+        float_nodes = self._float_nodes(ranges[best], trials[best])
+        record = Quantisation(
+            calibration=best,
+            images=len(images),
+            candidates={name: trial.divergence for name, trial in trials.items()},
+            float_nodes=tuple(float_nodes),
+        )
+        return Quantised(quantise(self.core, ranges[best], float_nodes), record)
+
+    def _float_nodes(self, ranges: TensorsData, plain: _Trial) -> list[str]:
+        """Return the layers to be kept in float: none where plain quantisation loses little enough."""
+        images = len(self.material.val)
+        allowed = images_allowed(images, self.max_points)
+        least_lost = self._lost(plain)
+        if least_lost <= allowed:
+            return []
+        nodes = quantisable(self.core)
+        self.reporter.start("rank layers", len(nodes))
+        ranked = rank_nodes(self.core, ranges, self.material.train[-SENSITIVITY_IMAGES:], self.reporter.advance)
+        count = 1
+        while count <= LARGEST_FLOAT_SHARE * len(ranked):
+            trial = self._try(ranges, ranked[:count], f"{count} of {len(ranked)} layers in float")
+            if self._lost(trial) <= allowed:
+                return ranked[:count]
+            least_lost = min(least_lost, self._lost(trial))
+            count *= 2
+        raise AccuracyLost("int8", least_lost, images, allowed)
+
+    def _lost(self, trial: _Trial) -> int:
+        return int((self.fp32_logits.argmax(1) == self.material.val_labels).sum()) - trial.correct
+
+    def _try(self, ranges: TensorsData, float_nodes: list[str], what: str) -> _Trial:
+        logits = answer_logits(quantise(self.core, ranges, float_nodes), self.material.val)
+        correct = int((logits.argmax(1) == self.material.val_labels).sum())
+        trial = _Trial(divergence(self.fp32_logits, logits), correct)
+        self.reporter.say(
+            f"int8, {what}: {correct} of {len(logits)} validation images correct, {trial.divergence:.1e} nats from fp32"
+        )
+        return trial
+
+
+def rank_nodes(
+    core: onnx.ModelProto, ranges: TensorsData, images: torch.Tensor, advance: Callable[[int], None] = lambda _: None
+) -> list[str]:
+    """Order the layers by how far the answers to images [N, H, W, 3] move when that layer alone is quantised."""
+    nodes = quantisable(core)
+    expected = answer_logits(core, images)
+    harm = {}
+    for node in nodes:
+        alone = quantise(core, ranges, [name for name in nodes if name != node])
+        harm[node] = divergence(expected, answer_logits(alone, images))
+        advance(1)
+    return sorted(nodes, key=lambda node: -harm[node])
+
+
+def answer_logits(core: onnx.ModelProto, images: torch.Tensor) -> Logits:
+    """Return the logits of a graph without answers to images [N, H, W, 3]."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "trial.onnx"
+        onnx.save(with_answers(core, 1.0, None), path)
+        return run_in_batches(open_network(path, provider="cpu", threads=usable_cpus()), images).logits

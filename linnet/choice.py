@@ -1,0 +1,105 @@
+"""Choose the variant of a bundle that this very machine can be trusted with, and open it.
+
+The fastest that gives the answers it was measured with: int8 on a CPU, fp16 on CUDA, and fp32 where those do not. int8
+sums saturate on x86 CPUs without VNNI, so the same file may answer differently elsewhere; the self-test tells. Must not
+import torch or a web framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, SelfTestFailed, VariantMissing
+from linnet.manifest import Manifest, Precision, Variant
+from linnet.session import PROVIDER_NAMES, Network, Provider, check_network, open_network
+
+Choice = Literal["auto", "fp32", "int8", "fp16"]
+
+ON_CPU: Sequence[Precision] = ("int8", "fp32")
+ON_CUDA: Sequence[Precision] = ("fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A variant that passed its self-test here, and why it is not the one that would be faster."""
+
+    variant: Variant
+    network: Network
+    fallback: str | None = None  # a sentence; None where the first choice is used as it is
+
+    def answers(self, images: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.float32], bool]]:
+        """Yield the probabilities [K] of each of the images [N, H, W, 3], and whether the answer is uncertain."""
+        outputs = self.network(images)
+        for index, row in enumerate(outputs.probabilities):
+            doubt = None if outputs.uncertainty is None else float(outputs.uncertainty[index])
+            yield row, self.variant.is_uncertain(doubt)
+
+
+def open_bundle(
+    directory: Path, manifest: Manifest, *, wanted: Choice = "auto", provider: Provider = "auto", threads: int = 1
+) -> Opened:
+    """Open the variant `wanted`; 'auto' takes the fastest that passes its self-test on this machine.
+
+    A precision asked for by name is used or refused, never replaced. Raises `VariantMissing`, `ProviderUnavailable`,
+    `BundleMismatch`, `SelfTestFailed`, or `CorruptBundle` where ONNX Runtime cannot run the file.
+    """
+    there = [variant.precision for variant in manifest.variants]
+    if wanted != "auto":
+        if wanted not in there:
+            raise VariantMissing(directory, wanted, there)
+        return _open_first(directory, manifest, [wanted], provider, threads)
+    if "fp32" not in there:
+        raise BundleMismatch(directory, "it has no fp32 variant")
+    order = ON_CPU if provider == "cpu" else ON_CUDA
+    opened = _open_first(directory, manifest, [name for name in order if name in there], provider, threads)
+    if order is ON_CUDA and opened.network.provider == PROVIDER_NAMES["cpu"]:
+        return open_bundle(directory, manifest, provider="cpu", threads=threads)
+    return opened
+
+
+def _open_first(
+    directory: Path, manifest: Manifest, order: Sequence[Precision], provider: Provider, threads: int
+) -> Opened:
+    """Open the first of `order` that passes; the last one's failure is raised."""
+    fallback: str | None = None
+    for precision in order:
+        variant = manifest.variant(precision)
+        assert variant is not None  # the callers name only variants that are there
+        for precise in (False, True) if precision == "int8" else (False,):
+            try:
+                network = _open(directory, manifest, variant, provider, threads, precise=precise)
+            except SelfTestFailed as error:
+                failure = error
+                continue
+            if precise:
+                fallback = f"int8 runs with the slower precise sums: without, {_difference(failure)} on this processor."
+            return Opened(variant, network, fallback)
+        fallback = f"{precision} is not used: {_difference(failure)} on this processor."
+    raise failure
+
+
+def _open(  # noqa: PLR0913
+    directory: Path, manifest: Manifest, variant: Variant, provider: Provider, threads: int, *, precise: bool
+) -> Network:
+    try:
+        network = open_network(directory / variant.file, provider=provider, threads=threads, precise=precise)
+        check_network(directory, manifest, variant, network)
+    except LinnetError:
+        raise
+    except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
+        raise CorruptBundle(directory / variant.file, f"does not run ({_first_line(error)})") from error
+    return network
+
+
+def _difference(failure: SelfTestFailed) -> str:
+    return f"its probabilities differ by {failure.difference:.2g} where {failure.tolerance:.2g} is allowed"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]

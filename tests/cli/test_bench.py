@@ -1,0 +1,60 @@
+"""`linnet bench` times every variant and says what it ran on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from linnet.cli import bench
+from linnet.cli.bench import Timing, processor, table
+from tests.cli.conftest import Linnet
+
+CPU_INFO = """processor\t: 0
+model name\t: Example CPU 9
+flags\t\t: fpu avx2 avx512f avx512_vnni
+
+"""
+
+
+@pytest.mark.e2e
+def test_every_variant_is_timed_side_by_side(linnet: Linnet, full_bundle_dir: Path) -> None:
+    answer = linnet("bench", full_bundle_dir, "--batch", 1, "--batch", 3, "--seconds", 0.1, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    rows = [json.loads(line) for line in answer.out.splitlines()]
+    assert [(row["variant"], row["threads"], row["batch"]) for row in rows] == [
+        (variant, 1, batch) for batch in (1, 3) for variant in ("fp32", "int8", "fp16")
+    ]
+    for row in rows:
+        assert 0 < row["images_per_s"] < row["floor_images_per_s"]
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+    assert {row["times_fp32"] for row in rows if row["variant"] == "fp32"} == {1.0}
+
+
+def test_the_table_is_for_people() -> None:
+    timings = [
+        Timing(
+            variant="int8", threads=1, batch=16, images_per_s=812.5, p50_ms=1.2, p99_ms=2.5, floor_images_per_s=1000.0,
+            times_fp32=2.25,
+        )
+    ]  # fmt: skip
+    head, row = table(timings).splitlines()
+    assert head.split() == ["variant", "threads", "batch", "images/s", "p50", "ms", "p99", "ms", "bare", "images/s",
+                            "x", "fp32"]  # fmt: skip
+    assert row.split() == ["int8", "1", "16", "812.5", "1.2", "2.5", "1000.0", "2.25"]
+    assert len(head) == len(row)
+
+
+def test_the_instruction_sets_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpuinfo").write_text(CPU_INFO)
+    monkeypatch.setattr(bench, "CPU_INFO", tmp_path / "cpuinfo")
+    assert processor() == "Example CPU 9 (avx2, avx512f, avx512_vnni)"
+    monkeypatch.setattr(bench, "CPU_INFO", tmp_path / "none")
+    assert processor()
+
+
+def test_what_is_no_bundle_is_said(linnet: Linnet, tmp_path: Path) -> None:
+    answer = linnet("bench", tmp_path)
+    assert answer.code == 1
+    assert answer.complaint.startswith(f"There is no bundle at {tmp_path}") or "no bundle" in answer.complaint

@@ -1,0 +1,72 @@
+"""Temperature and calibration error against cases that can be worked out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from export.calibration import calibration_error, divergence, fit_temperature
+from linnet.session import Outputs
+from trainer.evaluation import Predictions
+from trainer.metrics import cross_entropy
+
+
+def drawn(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits [N, 3] and labels drawn from their softmax over a temperature."""
+    chance = np.random.default_rng(0)
+    logits = chance.normal(0, 3, (count, 3)).astype(np.float32)
+    shares = softmax(logits / temperature, axis=1)
+    labels = (chance.random((count, 1)) > shares.cumsum(1)).sum(1).clip(0, 2)
+    return logits, labels
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_the_labels_were_drawn_with_is_found(temperature: float) -> None:
+    logits, labels = drawn(temperature)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_no_neighbour_of_the_temperature_is_better() -> None:
+    logits, labels = drawn(1.7, 500)
+    found = fit_temperature(logits, labels)
+    losses = [cross_entropy(Predictions(logits / (found * factor), labels)) for factor in (1, 0.9, 0.99, 1.01, 1.1)]
+    assert losses[0] == min(losses)
+
+
+def test_answers_that_are_always_right_give_a_temperature_all_the_same() -> None:
+    logits = np.eye(3, dtype=np.float32) * 4
+    assert 0.04 < fit_temperature(logits, np.arange(3)) < 0.2
+
+
+def outputs(logits: np.ndarray, temperature: float) -> Outputs:
+    return Outputs(softmax(logits / temperature, axis=1).astype(np.float32), logits, logits)
+
+
+def test_the_calibration_error_counts_the_gaps() -> None:
+    """Two bins: of four answers at 0.9 half are right, of one at 0.6 all; (4 x 0.4 + 1 x 0.4) / 5."""
+    logits = np.log(np.array([[0.9, 0.1]] * 4 + [[0.6, 0.4]]))
+    error = calibration_error(outputs(logits, 1.0), np.array([0, 0, 1, 1, 0]))
+    assert (error.split, error.n, error.bins) == ("test", 5, 15)
+    assert error.before == pytest.approx(0.4)
+    assert error.after == pytest.approx(0.4)
+
+
+def test_the_error_is_that_of_the_probabilities_served() -> None:
+    logits, labels = drawn(2.5)
+    error = calibration_error(outputs(logits, fit_temperature(logits, labels)), labels)
+    assert error.before > 0.1
+    assert error.after < 0.015
+
+
+def test_certain_and_right_is_no_error_and_infinitely_sure_is_no_crash() -> None:
+    logits = np.array([[500.0, -500.0], [-500.0, 500.0]])
+    error = calibration_error(outputs(logits, 1.0), np.array([0, 1]))
+    assert error.before == error.after == 0
+
+
+def test_the_divergence_by_hand() -> None:
+    even, uneven = np.log(np.array([[0.5, 0.5]])), np.log(np.array([[0.9, 0.1]]))
+    assert divergence(even, uneven) == pytest.approx(0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1))
+    assert divergence(even, even) == 0
+    assert divergence(even, np.full_like(even, np.nan)) == float("inf")
