@@ -2,6 +2,7 @@
 #   docker build -t linnet .                                the service on the CPU, with the bundled models
 #   docker build -t linnet:cuda --target service-cuda .     the service on an NVIDIA GPU
 #   docker build -t linnet:trainer --target trainer .       training and export; PyTorch with CUDA
+#   docker build -t linnet:demo --target demo .             the web page in front of a service
 # Python 3.11 on Debian is all that is asked of a base: --build-arg BASE=registry.example/python:3.11-slim-bookworm.
 # Kept to what older builders understand: no heredocs, no COPY --link, no frontend.
 ARG BASE=python:3.11-slim-bookworm
@@ -28,6 +29,10 @@ FROM installer AS train-environment
 COPY requirements/dev.lock requirements/
 RUN uv pip install --constraint requirements/dev.lock -r pyproject.toml --extra train --extra timm
 
+FROM installer AS demo-environment
+COPY requirements/demo.lock requirements/
+RUN uv pip install --constraint requirements/demo.lock --group demo
+
 FROM installer AS service-code
 COPY linnet /app/linnet
 COPY service /app/service
@@ -39,6 +44,12 @@ COPY recipes /app/recipes
 COPY linnet /app/linnet
 COPY trainer /app/trainer
 COPY export /app/export
+RUN python -m compileall -q --invalidation-mode unchecked-hash /app
+
+FROM installer AS demo-code
+COPY client/linnet_client /app/linnet_client
+COPY demo /app/demo
+COPY examples /app/examples
 RUN python -m compileall -q --invalidation-mode unchecked-hash /app
 
 # ---- What the images have in common. ----
@@ -76,6 +87,19 @@ COPY --from=trainer-code /app /app
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility TORCH_HOME=/runs/.torch
 USER 10001:10001
 CMD ["--help"]
+
+FROM runtime AS demo
+COPY --from=demo-environment /opt/venv /opt/venv
+COPY --from=demo-code /app /app
+EXPOSE 7860
+USER 10001:10001
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["python", "-ISc", \
+    "import http.client as http, sys; \
+    page = http.HTTPConnection('127.0.0.1', 7860, timeout=2); \
+    page.request('GET', '/'); \
+    sys.exit(page.getresponse().status != 200)"]
+ENTRYPOINT ["python", "-m", "demo", "--host", "0.0.0.0", "--port", "7860"]
+CMD ["--url", "http://linnet:8000"]
 
 FROM serving AS service-cuda
 COPY --from=cuda-environment /opt/venv /opt/venv

@@ -10,7 +10,7 @@ import pytest
 from service.settings import variables
 from tests.deploy.files import ROOT, output_of, read_yaml, stages, tool
 
-IMAGES = ("trainer", "service-cuda", "service")
+IMAGES = ("trainer", "demo", "service-cuda", "service")
 COMPOSE = read_yaml(ROOT / "docker-compose.yml")
 SERVICES = COMPOSE["services"]
 
@@ -70,7 +70,7 @@ def test_the_builder_gets_what_is_copied_and_no_more() -> None:
 def test_compose_builds_images_that_are_there() -> None:
     targets = {service["build"]["target"] for service in SERVICES.values() if "build" in service}
     assert targets <= set(stages())
-    assert {"service", "service-cuda", "trainer"} <= targets
+    assert set(IMAGES) <= targets
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -97,6 +97,7 @@ def test_compose_mounts_what_is_there() -> None:
 
 def test_compose_waits_for_health() -> None:
     assert SERVICES["prometheus"]["depends_on"]["service"]["condition"] == "service_healthy"
+    assert SERVICES["demo"]["depends_on"]["service"]["condition"] == "service_healthy"
     assert SERVICES["grafana"]["depends_on"]["prometheus"]["condition"] == "service_healthy"
     assert SERVICES["export"]["depends_on"]["train"]["condition"] == "service_completed_successfully"
 

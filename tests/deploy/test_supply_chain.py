@@ -41,7 +41,7 @@ def test_images_insist_on_the_hashes() -> None:
     installing = [
         line for lines in stages().values() for line in lines if re.search(r"\b(pip|uv) (pip )?(install|sync)", line)
     ]
-    assert len(installing) == 4
+    assert len(installing) == 5
     for line in installing:
         assert "--require-hashes -r" in line or "--constraint requirements/" in line or "sync requirements/" in line
 

@@ -17,12 +17,11 @@ import numpy.typing as npt
 from linnet.bundle import read_manifest
 from linnet.choice import open_bundle
 from linnet.cli.scoring.image_set import ImageSet
-from linnet.cli.scoring.shards import ScoreFolder, Shard
+from linnet.cli.scoring.shards import Row, ScoreFolder, Shard
 from linnet.errors import ImageError
 from linnet.preprocess import load_image
 from service.prediction import top
-from service.problems import PROBLEMS
-from service.schemas import FailedPrediction, ItemError, Prediction, Score
+from service.present import prediction
 
 BATCH_SIZE = 32
 
@@ -53,31 +52,27 @@ class Scorer:
         """Write the shard's file and return how many of its images failed."""
         rows = list(self._rows(shard.names))
         self._folder.write(shard, rows)
-        return sum(isinstance(row, FailedPrediction) for row in rows)
+        return sum("error" in row for row in rows)
 
-    def _rows(self, names: Sequence[str]) -> Iterator[Prediction | FailedPrediction]:
+    def _rows(self, names: Sequence[str]) -> Iterator[Row]:
         encoded = zip(names, self._images.read(names), strict=True)
         while batch := [(name, self._decoded(data)) for name, data in islice(encoded, BATCH_SIZE)]:
             images = [image for _, image in batch if isinstance(image, np.ndarray)]
             answers = self._opened.answers(np.stack(images)) if images else iter(())
             for name, image in batch:
-                if isinstance(image, np.ndarray):
-                    yield self._answered(name, *next(answers))
+                if isinstance(image, OSError):
+                    detail = f"The file cannot be read ({image.strerror or image}): check it."
+                    yield {"filename": name, "error": {"code": "unreadable_file", "detail": detail}}
+                elif isinstance(image, ImageError):
+                    yield prediction(self._manifest, name, image)
                 else:
-                    yield FailedPrediction(filename=name, error=image)
+                    probabilities, uncertain = next(answers)
+                    yield prediction(self._manifest, name, top(probabilities, self._top_k), uncertain=uncertain)
 
-    def _decoded(self, data: bytes | OSError) -> npt.NDArray[np.uint8] | ItemError:  # [H, W, 3]
+    def _decoded(self, data: bytes | OSError) -> npt.NDArray[np.uint8] | ImageError | OSError:  # [H, W, 3]
         if isinstance(data, OSError):
-            return ItemError(code="unreadable_file", detail=f"The file cannot be read ({data}): check it.")
+            return data
         try:
             return load_image(data, self._manifest.preprocess)
         except ImageError as error:
-            return ItemError(code=PROBLEMS[type(error)].code, detail=str(error))
-
-    def _answered(self, name: str, probabilities: npt.NDArray[np.float32], uncertain: bool) -> Prediction:  # [K]
-        scores = [
-            Score(label=self._manifest.classes[index], probability=probability)
-            for index, probability in top(probabilities, self._top_k)
-        ]
-        best = scores[0]
-        return Prediction(filename=name, label=best.label, confidence=best.probability, uncertain=uncertain, top=scores)
+            return error

@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from linnet.cli.scoring.errors import OtherScores, ScoresUnusable
-from service.schemas import FailedPrediction, Prediction
 
 if TYPE_CHECKING:
     import pyarrow
 
 # Readers of Parquet folders pass over names that begin so.
 JOB_FILE = "_job.json"
+
+# What is said of one image, as `service.schemas` has it: a Prediction or a FailedPrediction.
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class ScoreFolder:
         names = (str(path).rsplit("/", 1)[-1] for path in self._files.ls(self._root, detail=False, refresh=True))
         return {name for name in names if re.fullmatch(r"part-\d{6,}\.parquet", name)}
 
-    def write(self, shard: Shard, rows: Sequence[Prediction | FailedPrediction]) -> None:
+    def write(self, shard: Shard, rows: Sequence[Row]) -> None:
         """Write the file of a shard; who reads the folder sees all of it or nothing."""
         import pyarrow.parquet
 
@@ -92,7 +94,7 @@ class ScoreFolder:
         self._files.mv(staging, f"{self._root}/{shard.file}")
 
 
-def _table(rows: Sequence[Prediction | FailedPrediction]) -> pyarrow.Table:
+def _table(rows: Sequence[Row]) -> pyarrow.Table:
     """Return the rows as columns; those of an image that failed hold an error and nothing else."""
     import pyarrow as pa
 
@@ -111,14 +113,10 @@ def _table(rows: Sequence[Prediction | FailedPrediction]) -> pyarrow.Table:
     return pa.Table.from_pylist([_columns(row) for row in rows], schema=schema)
 
 
-def _columns(row: Prediction | FailedPrediction) -> dict[str, object]:
-    if isinstance(row, FailedPrediction):
-        return {"filename": row.filename, "error_code": row.error.code, "error_detail": row.error.detail}
-    return {
-        "filename": row.filename,
-        "label": row.label,
-        "confidence": row.confidence,
-        "uncertain": row.uncertain,
-        "top_labels": [score.label for score in row.top],
-        "top_probabilities": [score.probability for score in row.top],
+def _columns(row: Row) -> Row:
+    if "error" in row:
+        return {"filename": row["filename"], "error_code": row["error"]["code"], "error_detail": row["error"]["detail"]}
+    return row | {
+        "top_labels": [score["label"] for score in row["top"]],
+        "top_probabilities": [score["probability"] for score in row["top"]],
     }
