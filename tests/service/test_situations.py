@@ -158,7 +158,9 @@ def test_the_neighbours_of_a_client_that_leaves_are_answered(slow_models: Path, 
                 await answers([first])
                 await asyncio.sleep(0.01)
             four[1][1].close()
-            return await answers([four[0], *four[2:]])
+            found = await answers([four[0], *four[2:]])
+            first[1].close()
+            return found
 
         found = asyncio.run(scenario())
         assert [b'"label":"red"' in answer for answer in found] == [True] * 3
