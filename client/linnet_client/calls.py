@@ -63,7 +63,8 @@ class Question:
     @property
     def params(self) -> dict[str, str]:
         """Return the query of the request."""
-        return {name: str(value) for name, value in vars(self).items() if value is not None}
+        named = {"model": self.model, "version": self.version, "top_k": self.top_k, "class": self.label}
+        return {name: str(value) for name, value in named.items() if value is not None}
 
 
 def read_reply(call: Call[T], reply: Reply) -> T:
@@ -120,7 +121,8 @@ def _about(
     picture: Picture, path: str, question: Question, read: Callable[[Reply], T], accept: str = "application/json"
 ) -> Call[T]:
     headers = {"Content-Type": IMAGE_TYPE, "Accept": accept}
-    return Call("POST", path, read, question.params, headers, picture.data)
+    shape = {"format": accept.rpartition("/")[2]} if path == "/explain" else {}
+    return Call("POST", path, read, question.params | shape, headers, picture.data)
 
 
 def models() -> Call[tuple[Model, ...]]:

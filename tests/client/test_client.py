@@ -187,3 +187,12 @@ def test_an_address_that_is_none_is_said_before_anything_is_asked(address: str) 
 def test_what_is_no_image_is_a_type_error(wrong: ImageSource) -> None:
     with pytest.raises(TypeError):
         Client(NOBODY).predict(wrong)
+
+
+@pytest.mark.e2e
+def test_an_explanation_is_numbers_or_a_picture(client: Client, photo: Path) -> None:
+    found = client.explain(photo, label="red", model="shades")
+    assert (found.label, found.model) == ("red", "shades")
+    assert all(0 <= value <= 1 for row in found.grid for value in row)
+    assert client.explain(photo).label == "green"
+    assert Image.open(io.BytesIO(client.explain_png(photo))).format == "PNG"

@@ -15,6 +15,7 @@ from linnet.errors import LinnetError
 from linnet_client import Client, Problem
 from linnet_client.errors import PROBLEM_CLASSES
 from linnet_client.results import (
+    Explanation,
     FailedPrediction,
     ItemError,
     Metrics,
@@ -29,6 +30,7 @@ from tests.linnet.test_errors import build
 
 # What the client makes of each schema. A prediction takes over what the answer says of the whole request.
 RECORDS: dict[str, type] = {
+    "ExplainBody": Explanation,
     "FailedPrediction": FailedPrediction,
     "ItemError": ItemError,
     "MetricsBody": Metrics,
