@@ -64,7 +64,17 @@ def test_two_processes_end_where_one_does(tmp_path: Path) -> None:
     recipe.write_text(RECIPE.format(data=data))
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-        *("-m", "linnet.cli", "train", str(recipe), "--run", str(tmp_path / "two"), "--cache", str(tmp_path / "cache")),
+        *(
+            "-m",
+            "--",
+            "linnet.cli",
+            "train",
+            str(recipe),
+            "--run",
+            str(tmp_path / "two"),
+            "--cache",
+            str(tmp_path / "cache"),
+        ),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     answer = subprocess.run(

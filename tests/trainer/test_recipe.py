@@ -132,7 +132,7 @@ def test_an_unknown_key_without_a_close_one_lists_the_known(tmp_path: Path) -> N
     said = complaint(tmp_path, TEXT.replace("[data]", "[data]\nzzz = 1"))
     assert said == (
         "the key 'data.zzz' is unknown; known here are "
-        "source, path, validation_fraction, test_fraction, description, licence."
+        "source, path, validation_fraction, test_fraction, fraction, description, licence."
     )
 
 
