@@ -82,7 +82,7 @@ class Learner:
         total_loss, correct, rate, started = 0.0, 0, 0.0, time.perf_counter()
         for step in range(steps):
             rate = set_rate(self.optimizer, optim, (epoch - 1) * steps + step, schedule_steps)
-            loss, hits = self._step(order[step * size : (step + 1) * size], generator)
+            loss, hits = self.step(order[step * size : (step + 1) * size], generator)
             if not np.isfinite(loss):
                 raise NonFiniteLoss(self._phase.name, epoch, f"step {step + 1}")
             total_loss += loss
@@ -100,7 +100,7 @@ class Learner:
             return even_order(self.labels, generator)
         return torch.randperm(len(self.labels), generator=generator)
 
-    def _step(self, chosen: torch.Tensor, generator: torch.Generator) -> tuple[float, int]:
+    def step(self, chosen: torch.Tensor, generator: torch.Generator) -> tuple[float, int]:
         """Learn from the chosen examples; return loss and hits. A loss that is not finite moves nothing."""
         labels = self.labels[chosen].to(self._device)
         batch = self._inputs.train[chosen.to(self._inputs.train.device)].to(self._device)

@@ -31,6 +31,7 @@ from trainer.progress import Reporter
 from trainer.provenance import device_name, git_revision, library_versions
 from trainer.recipe import Recipe
 from trainer.run import RunRecord, SplitMetrics, headline, is_finished, write_run
+from trainer.tracking import Tracker, open_dashboards
 
 SplitName = Literal["train", "val", "test"]
 
@@ -42,7 +43,8 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path 
     killed continues after its last whole epoch with `resume=True` and ends, on the CPU, with the same weights. Decoded
     images are kept in the folder `cache`, if one is named. Several processes that `torchrun` started train together.
     Raises `RunExists`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`, `WeightsNotFound`,
-    `WeightsMismatch`, `DiskFull`, `BatchTooSmall` or `NonFiniteLoss`.
+    `WeightsMismatch`, `DiskFull`, `BatchTooSmall`, `MlflowMissing`, `MlflowUnreachable` or
+    `NonFiniteLoss`.
     """
     keep_freed_blocks()
     with distributed.joined():
@@ -61,8 +63,10 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path 
         check_space(directory, _largest_run_bytes(network), "free some, or choose another folder with --run DIR")
         with Reporter(None if distributed.leads() else Console(file=StringIO())) as reporter:
             reporter.say(_introduction(recipe, dataset, network))
-            trainer = _Trainer(recipe, dataset, _Places(directory, cache), state, reporter)
-            return trainer.run(network)
+            dashboards = open_dashboards(recipe, directory, reporter.say) if distributed.leads() else []
+            with Tracker(dashboards, told=len(state.history)) as tracker:
+                listeners = _Listeners(reporter, tracker)
+                return _Trainer(recipe, dataset, _Places(directory, cache), state, listeners).run(network)
 
 
 @dataclass(frozen=True)
@@ -73,18 +77,27 @@ class _Places:
     cache: Path | None
 
 
+@dataclass(frozen=True)
+class _Listeners:
+    """Who is told how it goes: the person at the terminal, and dashboards."""
+
+    reporter: Reporter
+    tracker: Tracker
+
+
 class _Trainer:
     """Carries a network through the phases of a recipe that are still to do."""
 
     def __init__(
-        self, recipe: Recipe, dataset: Dataset, places: _Places, state: Checkpoint, reporter: Reporter
+        self, recipe: Recipe, dataset: Dataset, places: _Places, state: Checkpoint, listeners: _Listeners
     ) -> None:
         self._recipe = recipe
         self._dataset = dataset
         self._directory = places.run
         self._cache = places.cache
         self._state = state
-        self._reporter = reporter
+        self._reporter = listeners.reporter
+        self._tracker = listeners.tracker
         self._seconds_before = state.seconds
         self._started = time.perf_counter()
 
@@ -107,6 +120,7 @@ class _Trainer:
         if distributed.leads():
             write_evaluation(self._directory, evaluated)
             write_run(self._directory, record, network)
+        self._tracker.tell_evaluation(evaluated.evaluation)
         test = record.metrics["test"]
         self._reporter.say(f"test accuracy {test.accuracy:.4f} ({test.correct} of {test.n}), run in {self._directory}")
         return record
@@ -139,6 +153,7 @@ class _Trainer:
         if distributed.leads():
             save_checkpoint(self._directory, state)
             write_history(self._directory, state.history)
+            self._tracker.tell_epochs(state.history)
 
     def _record(self, network: Classifier, metrics: dict[Literal["val", "test"], SplitMetrics]) -> RunRecord:
         dataset, recipe = self._dataset, self._recipe

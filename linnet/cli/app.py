@@ -132,6 +132,49 @@ def report(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that `linnet train` wrote.", show_default=False)],
+    output: Annotated[Path | None, typer.Option(help="Write a page with plots to this HTML file.")] = None,
+) -> None:
+    """Hold runs against each other; prints a Markdown table, the most accurate run first."""
+    from trainer.report.comparison import comparison_table, gather_contenders, reservations, write_comparison
+    from trainer.report.render import markdown_table
+
+    contenders = gather_contenders(runs)
+    if output is not None:
+        write_comparison(contenders, output)
+    for sentence in reservations(contenders):
+        typer.echo(sentence, err=True)
+    typer.echo(markdown_table(comparison_table(contenders)))
+
+
+@app.command()
+def lr_find(
+    recipe: Annotated[Path, typer.Argument(help="TOML recipe.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in optim.lr=3e-4.")
+    ] = None,
+    phase: Annotated[str | None, typer.Option(help="Phase to sweep; the first unless told.")] = None,
+    output: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("lr-find.png"),
+) -> None:
+    """Sweep the learning rate of a recipe's phase; prints the rate at which the loss falls fastest."""
+    from trainer.progress import Reporter
+    from trainer.rate_finder import find_rate
+    from trainer.recipe_file import load_recipe
+    from trainer.report.charts import draw_sweep, to_png
+    from trainer.report.render import replace_file
+
+    with Reporter() as reporter:
+        sweep = find_rate(load_recipe(recipe, overrides or []), phase, reporter=reporter)
+        replace_file(output, to_png(draw_sweep(sweep)))
+        reporter.say(
+            f"phase {sweep.phase}: the loss falls fastest at {sweep.steepest:.2g} and is lowest at "
+            f"{sweep.at_minimum:.2g} (a tenth of that is {sweep.at_minimum / 10:.2g}); plot in {output}"
+        )
+    typer.echo(f"{sweep.steepest:.2g}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Folder that `linnet train` wrote.", show_default=False)],
     models_dir: Annotated[Path, typer.Option(help="Where bundles go.")] = Path("models"),

@@ -31,7 +31,7 @@ def test_the_version_is_said(linnet: Linnet) -> None:
 def test_the_help_lists_the_verbs(linnet: Linnet) -> None:
     answer = linnet("--help")
     assert answer.code == 0
-    for verb in ("train", "report", "export", "serve", "predict"):
+    for verb in ("train", "lr-find", "report", "compare", "export", "serve", "predict"):
         assert re.search(rf"\b{verb}\b", answer.out), verb
         assert linnet(verb, "--help").code == 0
 

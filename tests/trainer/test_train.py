@@ -44,7 +44,7 @@ def unfinished(run_dir: Path, directory: Path) -> Path:
 
 
 def test_a_run_holds_what_it_promises(run_dir: Path) -> None:
-    files = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    files = {str(path.relative_to(run_dir)) for path in run_dir.glob("*") if path.is_file()}
     assert files == {
         "weights.safetensors", "run.json", "evaluation.json", "predictions.npz", "history.csv", "resume.pt"
     }  # fmt: skip

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from trainer.evaluation import SplitEvaluation
 from trainer.history import Epoch
 from trainer.metrics import Reliability
+from trainer.rate_finder import Sweep
 
 DPI = 110
 WIDTH = 10.0  # inches, of a figure that fills the page
@@ -65,6 +66,28 @@ def _draw_pair(axes: Axes, history: Sequence[Epoch], train: str, val: str) -> No
         axes.plot(*zip(*trained, strict=True), "o-", markersize=3, color=ORANGE, label="training (as augmented)")
     axes.plot([getattr(row, val) for row in history], "o-", markersize=3, color=BLUE, label="validation")
     axes.legend(fontsize=9)
+
+
+def draw_sweep(sweep: Sweep) -> Figure:
+    """Draw the losses of a sweep over its learning rates, with the suggestion marked."""
+    figure = Figure(figsize=(WIDTH, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(sweep.rates, sweep.losses, ".", color=GREY, markersize=4, label="loss of each batch")
+    axes.plot(sweep.rates, sweep.smoothed, color=BLUE, linewidth=2, label="smoothed")
+    for rate, colour, label in (
+        (sweep.steepest, ORANGE, f"falls fastest: {sweep.steepest:.2g}"),
+        (sweep.at_minimum, GREEN, f"lowest: {sweep.at_minimum:.2g}"),
+    ):
+        axes.axvline(rate, color=colour, linestyle="--", label=label)
+    axes.set_xscale("log")
+    # A sweep ends in an explosion, which would flatten everything before it.
+    axes.set_ylim(max(0.0, 0.9 * sweep.smoothed.min()), 1.3 * max(sweep.smoothed[0], sweep.losses[0]))
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss (nats)")
+    axes.set_title(f"phase {sweep.phase}", fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9)
+    return figure
 
 
 def draw_balance(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) -> Figure:

@@ -30,7 +30,7 @@ def data_section(material: Material) -> Section:
     blocks: list[Block] = [Text(text)]
     if isinstance(dataset, Absent):
         return Section("Data", [*blocks, Notice(f"No images and no class balance can be shown. {dataset.reason}")])
-    return Section("Data", [*blocks, _samples(dataset, record.preprocess), _balance(dataset)])
+    return Section("Data", [*blocks, samples_picture(dataset, record.preprocess), balance_picture(dataset)])
 
 
 def load_pixels(examples: Sequence[Example], indices: Sequence[int], spec: PreprocessSpec) -> torch.Tensor:
@@ -48,7 +48,8 @@ def spread(count: int, wanted: int) -> list[int]:
     return sorted({int(index) for index in np.linspace(0, count - 1, min(count, wanted)).round()})
 
 
-def _samples(dataset: Dataset, spec: PreprocessSpec) -> Picture:
+def samples_picture(dataset: Dataset, spec: PreprocessSpec) -> Picture:
+    """Show some training images of each class as the network sees them."""
     shown = spread(len(dataset.classes), SAMPLED_CLASSES)
     rows = []
     for label in shown:
@@ -61,7 +62,8 @@ def _samples(dataset: Dataset, spec: PreprocessSpec) -> Picture:
     return Picture("samples", to_png(draw_rows(rows, names)), caption)
 
 
-def _balance(dataset: Dataset) -> Picture:
+def balance_picture(dataset: Dataset) -> Picture:
+    """Show how many images of each class each split has."""
     splits = {"training": dataset.train, "validation": dataset.val, "test": dataset.test}
     counts = {
         name: np.bincount([example.label for example in split], minlength=len(dataset.classes)).tolist()

@@ -48,10 +48,14 @@ def write_pictures(directory: Path, pictures: Sequence[Picture]) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step."""
+    """Write a file in one step, or leave nothing."""
     staging = path.with_name(f".{path.name}")
-    staging.write_bytes(content)
-    staging.replace(path)
+    try:
+        staging.write_bytes(content)
+        staging.replace(path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
 
 
 def _row(cells: Sequence[str]) -> str:
