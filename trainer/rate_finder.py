@@ -13,7 +13,8 @@ import torch
 
 from trainer.data import Example, find_dataset
 from trainer.images import decode, labels_of
-from trainer.learner import Learner, Split
+from trainer.inputs import Split
+from trainer.learner import Learner
 from trainer.network import build_classifier, train_mode
 from trainer.progress import Reporter
 from trainer.rate_errors import NoRateFound, UnknownPhase
@@ -96,7 +97,7 @@ def _sweep(learner: Learner, phase: Phase, seed: int, reporter: Reporter) -> Swe
     reporter.start(f"sweep {phase.name}", STEPS)
     for rate, batch in zip(rates, islice(batches, STEPS), strict=True):
         for group in learner.optimizer.param_groups:
-            group["lr"] = rate * group["peak_lr"] / phase.optim.lr
+            group["lr"] = float(rate) * group["peak_lr"] / phase.optim.lr
         loss, _ = learner.step(batch, generator)
         reporter.advance(1, f"rate {rate:.1e}  loss {loss:.4f}")
         if not np.isfinite(loss):

@@ -148,7 +148,8 @@ class Mlflow:
         experiment = self._client.get_experiment_by_name(MLFLOW_EXPERIMENT)
         experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(MLFLOW_EXPERIMENT)
         run_id: str = self._client.create_run(experiment_id, run_name=recipe.name).info.run_id
-        params = [param(key, value[:MLFLOW_PARAM_LENGTH]) for key, value in _flat(recipe.model_dump(mode="json"))]
+        flat = _flat(recipe.model_dump(mode="json"))
+        params = [param(key, value[:MLFLOW_PARAM_LENGTH]) for key, value in flat if value]
         self._client.log_batch(run_id, params=params)
         return run_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,8 +22,8 @@ Maps = torch.Tensor  # [N, C, h, w]
 def as_maps(output: object) -> Maps | None:
     """Return a layer's output as maps [N, C, h, w] with h > 1, or None where it has no places.
 
-    Square inputs give square maps, which tells [N, h, w, C] from [N, C, h, w]; of tokens [N, 1 + h * w, C] the class
-    token is left out.
+    Square inputs give square maps, which tells [N, h, w, C] from [N, C, h, w]. Tokens are [N, h * w, C], or one more
+    for the class, which is left out.
     """
     if not isinstance(output, torch.Tensor):
         return None
@@ -31,9 +32,10 @@ def as_maps(output: object) -> Maps | None:
         maps = output.permute(0, 3, 1, 2) if is_last else output
         return maps if maps.shape[2] > 1 else None
     if output.ndim == 3:
-        side = round((output.shape[1] - 1) ** 0.5)
-        if side > 1 and side**2 + 1 == output.shape[1]:
-            return output[:, 1:].transpose(1, 2).reshape(len(output), -1, side, side)
+        side = math.isqrt(output.shape[1])
+        if side > 1 and output.shape[1] - side**2 in (0, 1):
+            patches = output[:, output.shape[1] - side**2 :]
+            return patches.transpose(1, 2).reshape(len(output), -1, side, side)
     return None
 
 
@@ -87,16 +89,17 @@ def feature_maps(network: Classifier, layer: str, images: torch.Tensor) -> Maps:
     return kept[-1]
 
 
-def explaining_layer(layers: dict[str, tuple[int, int]], network: Classifier) -> str | None:
-    """Return the layer that Grad-CAM looks at: the last with maps; of a transformer the one before.
+def explaining_layer(network: Classifier, layers: Sequence[str], images: torch.Tensor) -> str | None:
+    """Return the layer that Grad-CAM looks at: the last of `layers` whose maps move the answer.
 
-    The last block of a vision transformer feeds the head by its class token alone, so no other place has a gradient.
+    The last block of a vision transformer feeds the head by its class token alone, so there no place has a gradient.
     """
-    names = list(layers)
-    reads_tokens = any(type(part).__name__ == "ClassToken" for part in network.neck.modules())
-    if reads_tokens:
-        names = names[:-1]
-    return names[-1] if names else None
+    with torch.no_grad():
+        predicted = network.eval()(images).argmax(1).tolist()
+    for layer in reversed(layers):
+        if _maps_and_gradient(network, layer, images, predicted)[1].any():
+            return layer
+    return None
 
 
 def grad_cam(network: Classifier, layer: str, images: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
@@ -105,6 +108,16 @@ def grad_cam(network: Classifier, layer: str, images: torch.Tensor, classes: Seq
     Grad-CAM (Selvaraju et al. 2017): the maps of a layer, each weighted by the mean gradient of the class's logit over
     it, summed; what is negative speaks for another class and is left out. Each image's largest value is 1.
     """
+    maps, gradient = _maps_and_gradient(network, layer, images, classes)
+    heat = F.relu((maps * gradient.mean((2, 3), keepdim=True)).sum(1, keepdim=True))
+    heat = F.interpolate(heat, size=images.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
+    return heat / heat.amax((1, 2), keepdim=True).clamp_min(torch.finfo(heat.dtype).tiny)
+
+
+def _maps_and_gradient(
+    network: Classifier, layer: str, images: torch.Tensor, classes: Sequence[int]
+) -> tuple[Maps, Maps]:
+    """Return a layer's maps and the gradient of each image's class's logit over them; `layer` must have maps."""
     kept: list[torch.Tensor] = []
 
     def keep(_: str, output: object) -> None:
@@ -116,11 +129,9 @@ def grad_cam(network: Classifier, layer: str, images: torch.Tensor, classes: Seq
         logits = network(images)
         chosen = logits[range(len(images)), list(classes)].sum()
         (gradient,) = torch.autograd.grad(chosen, kept[-1])
-    maps, weights = as_maps(kept[-1].detach()), as_maps(gradient)
-    assert maps is not None and weights is not None  # `layer` is one of `layers_with_maps`
-    heat = F.relu((maps * weights.mean((2, 3), keepdim=True)).sum(1, keepdim=True))
-    heat = F.interpolate(heat, size=images.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
-    return heat / heat.amax((1, 2), keepdim=True).clamp_min(torch.finfo(heat.dtype).tiny)
+    maps, slopes = as_maps(kept[-1].detach()), as_maps(gradient)
+    assert maps is not None and slopes is not None  # by this function's promise
+    return maps, slopes
 
 
 @contextmanager

@@ -41,7 +41,8 @@ def insight_section(material: Material, evaluated: Evaluated, layer: str | None)
         return Section("Inside", [Notice(f"Feature maps and heat maps cannot be shown. {material.dataset.reason}")])
     chosen = _choose(material, evaluated)
     layers = layers_with_maps(material.network, chosen.images)
-    named, explaining = choose_layer(layers, layer), explaining_layer(layers, material.network)
+    named = choose_layer(layers, layer)
+    explaining = explaining_layer(material.network, list(layers), chosen.images)
     if named is None or explaining is None:
         return Section("Inside", [Notice("No layer of this backbone has feature maps that a picture could show.")])
     choice = f"Layers with maps, for `linnet report --layer`: {', '.join(layers)}."

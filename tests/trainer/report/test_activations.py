@@ -52,6 +52,9 @@ def test_maps_are_told_by_their_shape() -> None:
     maps = as_maps(tokens)
     assert maps is not None
     assert torch.equal(maps[0, 5, 2, 3], tokens[0, 1 + 2 * 4 + 3, 5])
+    maps = as_maps(tokens[:, 1:])
+    assert maps is not None
+    assert torch.equal(maps[0, 5, 2, 3], tokens[0, 1 + 2 * 4 + 3, 5])
     for placeless in (torch.rand(2, 7), torch.rand(2, 5, 1, 1), torch.rand(2, 7, 6), "text", None):
         assert as_maps(placeless) is None
 
@@ -113,7 +116,7 @@ def test_grad_cam_over_average_pooling_is_the_class_activation_map() -> None:
 
 def test_a_transformer_is_explained_where_its_patches_still_count() -> None:
     network, images = tiny_transformer(), tiny_split(3).images
-    layer = explaining_layer(layers_with_maps(network, images), network)
+    layer = explaining_layer(network, list(layers_with_maps(network, images)), images)
     assert layer == "blocks.2"
     assert grad_cam(network, layer, images, [0, 1, 2]).amax() == pytest.approx(1)
     assert grad_cam(network, "blocks.3", images, [0, 1, 2]).amax() == 0, "else the last block would do"
@@ -125,4 +128,4 @@ def test_a_network_without_maps_has_no_layers() -> None:
     network = Classifier(Parts([flat], nn.Identity(), 4), nn.Sequential(nn.Dropout(0.0), nn.Linear(4, 3)), spec)
     layers = layers_with_maps(network, tiny_split(2).images)
     assert layers == {}
-    assert explaining_layer(layers, network) is None
+    assert explaining_layer(network, list(layers), tiny_split(2).images) is None

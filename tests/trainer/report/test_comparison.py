@@ -52,7 +52,7 @@ def test_the_table_states_the_records_the_best_first(run_dir: Path, scratch_run:
     assert columns["95 % interval"][1] == "16.28 to 56.25"
     assert columns["Images"] == ["27", "27"]
     assert columns["Parameters"][0] == "2.23 M"
-    assert columns["Weights"][0] == "9.07 MB"
+    assert columns["Weights"][0] == "9.08 MB"
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(run_dir: Path, tmp_path: Path) -> None:
