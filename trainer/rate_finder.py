@@ -71,7 +71,7 @@ def find_rate(recipe: Recipe, phase_name: str | None = None, *, reporter: Report
     reporter.start(f"decode {len(few)} images at {spec.size_px} px", len(few))
     train = Split(decode(few, spec, reporter.advance), labels_of(few))
     val = Split(train.images[:1], train.labels[:1])  # a learner wants one; the sweep validates nothing
-    return _sweep(Learner(network, phase, train, val), phase, recipe.seed, reporter)
+    return _sweep(Learner(network, phase, train, val, recipe.compute), phase, recipe.seed, reporter)
 
 
 def _phase(recipe: Recipe, name: str | None) -> Phase:
