@@ -39,14 +39,19 @@ def predict_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     return _over_all(network, network, images).cpu()
 
 
+@torch.no_grad()
 def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return log-probabilities float32 [N, K], averaged as probabilities over each image and its mirror image.
 
     Test-time augmentation as in Krizhevsky et al. 2012, section 4.1, with the flip alone. Twice the cost of
     `predict_logits`, and never what the service answers.
     """
-    halves = [torch.softmax(predict_logits(network, view), 1) for view in (images, images.flip(2))]
-    return (torch.stack(halves).mean(0)).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    def answer(batch: torch.Tensor) -> torch.Tensor:
+        averaged = (network(batch).float().softmax(1) + network(batch.flip(2)).float().softmax(1)) / 2
+        return averaged.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+    return _over_all(network, answer, images).cpu()
 
 
 @torch.no_grad()

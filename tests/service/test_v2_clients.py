@@ -196,3 +196,4 @@ def test_what_kserve_s_client_sends(server: ServerProcess, expected: dict[str, n
     wrong = httpx.post(f"{server.url}/v2/models/birds/infer", json=body)
     assert (wrong.status_code, wrong.headers["content-type"]) == (404, "application/json")
     assert set(wrong.json()) == {"error"}
+
