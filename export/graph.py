@@ -27,6 +27,9 @@ _ROOT = "network."
 class Evidence(nn.Module):
     """The classifier with everything that is read from it."""
 
+    scale: torch.Tensor  # [3, 1, 1]
+    offset: torch.Tensor  # [3, 1, 1]
+
     def __init__(self, network: Classifier) -> None:
         super().__init__()
         self.network = network
@@ -100,7 +103,7 @@ def _layer_of(node: onnx.NodeProto, weights: set[str]) -> str:
     """Return the path of the module a node comes from: that of its weights, or else of the innermost module."""
     for name in node.input:
         if name in weights and name.endswith(".weight"):
-            return name.removesuffix(".weight")
+            return str(name).removesuffix(".weight")
     scopes = next((item.value for item in node.metadata_props if item.key == _SCOPES), "['', '']")
     path: list[str] = ast.literal_eval(scopes)
     return path[-2] if len(path) > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ MEASURING_BATCH = 32
 def run_in_batches(network: Network, images: torch.Tensor, size: int = MEASURING_BATCH) -> Outputs:
     """Answer images uint8 [N, H, W, 3] in batches of `size`."""
     parts = [network(batch.numpy()) for batch in in_batches(images, size)]
-    joined = {
+    joined: dict[str, Any] = {
         field.name: None
         if getattr(parts[0], field.name) is None
         else np.concatenate([getattr(part, field.name) for part in parts])

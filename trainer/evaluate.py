@@ -49,7 +49,8 @@ def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Te
 
     def answer(batch: torch.Tensor) -> torch.Tensor:
         averaged = (network(batch).float().softmax(1) + network(batch.flip(2)).float().softmax(1)) / 2
-        return averaged.clamp_min(torch.finfo(torch.float32).tiny).log()
+        smallest = torch.finfo(torch.float32).tiny
+        return torch.log(averaged.clamp_min(smallest))
 
     return _over_all(network, answer, images).cpu()
 

@@ -33,13 +33,17 @@ def known() -> Outputs:
 def by_hand(name: str, known: Outputs, asked: Outputs) -> npt.NDArray[np.floating]:
     """Return a score as its paper defines it."""
     logits, embedding = asked.logits.astype(np.float64), asked.embedding.astype(np.float64)
+    scores: npt.NDArray[np.floating]
     if name == "max_softmax":
         shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        return -shares.max(1)
+        scores = -shares.max(1)
+        return scores
     if name == "energy":
-        return -np.log(np.exp(logits).sum(1))
+        scores = -np.log(np.exp(logits).sum(1))
+        return scores
     if name == "norm":
-        return -np.linalg.norm(embedding, axis=1)
+        scores = -np.linalg.norm(embedding, axis=1)
+        return scores
     _, _, components = np.linalg.svd(known.embedding, full_matrices=False)
     basis = components[:64].T
     ours, theirs = embedding @ basis, known.embedding @ basis
@@ -89,7 +93,8 @@ def test_foreign_images_are_made_of_known_ones_and_are_none_of_them() -> None:
     kinds = foreign_images(images, labels, seed=1)
     assert kinds.keys() == {"tiles", "blends", "pixels", "spots"}
     for name, made in kinds.items():
-        assert (made.shape, made.dtype) == (images.shape, np.uint8), name
+        assert made.shape == images.shape, name
+        assert made.dtype == np.uint8, name
         assert all((one != other).any() for one, other in zip(made, images, strict=True)), name
         assert np.array_equal(made, foreign_images(images, labels, seed=1)[name])
     for name in ("tiles", "pixels"):

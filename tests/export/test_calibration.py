@@ -30,7 +30,12 @@ def test_the_temperature_that_the_labels_were_drawn_with_is_found(temperature: f
 def test_no_neighbour_of_the_temperature_is_better() -> None:
     logits, labels = drawn(1.7, 500)
     found = fit_temperature(logits, labels)
-    losses = [cross_entropy(Predictions(logits / (found * factor), labels)) for factor in (1, 0.9, 0.99, 1.01, 1.1)]
+    factors = (1, 0.9, 0.99, 1.01, 1.1)
+    scaled = [(logits / (found * factor)).astype(np.float32) for factor in factors]
+    losses = [cross_entropy(Predictions(answers, labels)) for answers in scaled]
+        cross_entropy(Predictions((logits / (found * factor)).astype(np.float32), labels))
+        for factor in (1, 0.9, 0.99, 1.01, 1.1)
+    ]
     assert losses[0] == min(losses)
 
 

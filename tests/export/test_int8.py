@@ -31,7 +31,7 @@ def network() -> Classifier:
     made.train()
     for _ in range(15):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(made(split.images), split.labels).backward()
+        nn.functional.cross_entropy(made(split.images), split.labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return made.eval()
 
@@ -40,7 +40,7 @@ def with_a_loud_channel(network: Classifier) -> Classifier:
     """Return a network that answers alike, but has one channel that drowns the others in 8 bits."""
     loud = tiny_network()
     loud.load_state_dict(network.state_dict())
-    norm, convolution = loud.blocks[1][1], loud.blocks[2][0]
+    norm, convolution = loud.blocks.get_submodule("1.1"), loud.blocks.get_submodule("2.0")
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(convolution, nn.Conv2d)
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_a_lonely_float_layer_is_not_quantised_again_when_it_is_loaded(network: 
     """ONNX Runtime would do that, with one scale for all channels (its transformer WeightBiasQuantization)."""
     uneven = tiny_network()
     uneven.load_state_dict(network.state_dict())
-    convolution, norm = uneven.blocks[1][0], uneven.blocks[1][1]
+    convolution, norm = uneven.blocks.get_submodule("1.0"), uneven.blocks.get_submodule("1.1")
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
     with torch.no_grad():  # channels of very different size, which the norm after it makes even

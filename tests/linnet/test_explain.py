@@ -33,7 +33,7 @@ def redness(images: npt.NDArray[np.uint8], *, has_cam: bool = False) -> Outputs:
     red = (images[..., 0].astype(np.float32) - images[..., 1]).clip(0) / 255  # [N, H, W]
     share = red.mean((1, 2)) / 0.1
     rows = np.stack([1 - share, share], 1).astype(np.float32)
-    cam = np.stack([-red, red], 1)[:, :, ::10, ::10] if has_cam else None
+    cam = np.stack([-red, red], 1)[:, :, ::10, ::10].astype(np.float32) if has_cam else None
     return Outputs(rows, rows, rows, cam=cam)
 
 

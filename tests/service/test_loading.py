@@ -117,7 +117,8 @@ def test_a_variant_that_fails_its_self_test_here_is_not_served_and_that_is_said(
     """As int8 does on a processor whose sums saturate."""
     metrics = Metrics()
     with caplog.at_level(logging.WARNING):
-        (model,) = Loader(Settings(models_dir=doubtful, provider="cpu"), metrics).load_all().models
+        loader = Loader(Settings(models_dir=doubtful, provider="cpu"), metrics)
+        (model,) = loader.load(bundle_directories(doubtful)).models
     assert metrics.registry.get_sample_value("linnet_model_fallbacks_total", {"model": "colours", "version": "1"}) == 1
     assert model.variant.precision == "fp32"
     assert model.fallback is not None

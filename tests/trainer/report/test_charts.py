@@ -127,9 +127,10 @@ def test_a_figure_fits_the_page_and_cuts_no_word_off(name: str) -> None:
         assert image.height < 2500
         assert len(image.convert("RGB").getcolors(1 << 24) or []) > 4
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    canvas.draw()  # type: ignore[no-untyped-call]
     drawn = [*figure.axes, *figure.legends]
-    boxes = [box for artist in drawn if (box := artist.get_tightbbox(canvas.get_renderer())) is not None]
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    boxes = [box for artist in drawn if (box := artist.get_tightbbox(renderer)) is not None]
     assert boxes
     for box in boxes:
         assert box.x0 >= -1
