@@ -122,7 +122,6 @@ class Mlflow:
 
     def __init__(self, uri: str, recipe: Recipe, id_file: Path, say: Callable[[str], None]) -> None:
         mlflow = _mlflow()
-        self._failure: type[Exception] = mlflow.exceptions.MlflowException
         self._metric = mlflow.entities.Metric
         self._id_file = id_file
         self._say = say
@@ -130,8 +129,8 @@ class Mlflow:
         try:
             self._client = mlflow.MlflowClient(tracking_uri=uri)
             self._run_id = self._continued() or self._started(recipe, mlflow.entities.Param)
-        except (self._failure, OSError) as error:
-            raise MlflowUnreachable(uri, str(error).splitlines()[0][:200].rstrip(". ")) from error
+        except Exception as error:  # stores raise what they like
+            raise MlflowUnreachable(uri, _first_line(error)) from error
 
     def tell(self, step: int, scalars: Mapping[str, float]) -> None:
         """Add one point to each of the curves named."""
@@ -166,15 +165,19 @@ class Mlflow:
             return
         try:
             call()
-        except (self._failure, OSError) as error:
+        except Exception as error:  # stores raise what they like, and no tracking is worth a training
             self._is_broken = True
-            self._say(f"MLflow is told no more of this run: {str(error).splitlines()[0]}")
+            self._say(f"MLflow is told no more of this run: {_first_line(error)}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(". ")
 
 
 def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # who tracks a run has not asked for that
     try:
         import mlflow.entities
-        import mlflow.exceptions
     except ModuleNotFoundError as error:
         raise MlflowMissing from error
     return mlflow

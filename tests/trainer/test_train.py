@@ -159,7 +159,7 @@ def test_a_phase_that_explodes_leaves_the_phase_before(recipe_file: Path, tmp_pa
     state = load_checkpoint(tmp_path / "run")
     assert (state.phase, state.epoch) == (1, 0)
     assert all(bool(tensor.isfinite().all()) for tensor in state.network.values())
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {RESUME_FILE, "history.csv"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {RESUME_FILE, "history.csv", "tensorboard"}
 
 
 def test_what_is_no_run_is_not_read_as_one(run_dir: Path, tmp_path: Path) -> None:

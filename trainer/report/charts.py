@@ -114,7 +114,7 @@ def draw_confusion(classes: Sequence[str], evaluation: SplitEvaluation) -> Figur
     """Draw the confusion matrix, each row as shares of its label; few classes leave room for the numbers."""
     matrix = np.array(evaluation.confusion)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    side = float(np.clip(2.6 + 0.55 * len(classes), 4.5, WIDTH))
+    side = float(np.clip(2.6 + 0.55 * len(classes), 4.5, WIDTH - 0.8))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
