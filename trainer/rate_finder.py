@@ -47,7 +47,7 @@ class Sweep:
         if last <= SETTLING:
             raise NoRateFound(self.phase, float(self.rates[0]), float(self.rates[-1]))
         slopes = np.gradient(self.smoothed[: last + 1], np.log(self.rates[: last + 1]))
-        return float(self.rates[SETTLING + int(slopes[SETTLING:].argmin())])
+        return float(self.rates[SETTLING + int(slopes[SETTLING:last].argmin())])
 
     @property
     def at_minimum(self) -> float:

@@ -5,6 +5,7 @@ Figures are made without pyplot, whose global state would tie them to the progra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 
@@ -26,6 +27,8 @@ MOST_NUMBERED_CLASSES = 20
 MOST_LABELLED_CLASSES = 60
 MOST_BARS = 40
 
+RATE_SPAN = 200  # how far below the lowest peak learning rates are drawn
+
 
 def to_png(figure: Figure) -> bytes:
     """Return the figure as PNG bytes."""
@@ -43,10 +46,12 @@ def draw_curves(history: Sequence[Epoch]) -> Figure:
     loss.set_ylabel("loss (cross-entropy, nats)")
     _draw_pair(accuracy, history, "train_accuracy", "val_accuracy")
     accuracy.set_ylabel("accuracy")
-    rates = [(x, row.lr) for x, row in zip(position, history, strict=True) if row.lr]
-    if rates:
-        rate.plot(*zip(*rates, strict=True), "o-", markersize=3, color=GREEN)
+    rates = [row.lr or math.nan for row in history]
+    if not all(math.isnan(value) for value in rates):
+        rate.plot(rates, "o-", markersize=3, color=GREEN)
         rate.set_yscale("log")
+        # A schedule ends a hair above zero, which would stretch the axis over ten powers of ten.
+        rate.set_ylim(bottom=_least_peak(history) / RATE_SPAN)
     rate.set_ylabel("learning rate\n(end of the epoch)")
     step = max(1, len(history) // 30)
     rate.set_xticks(position[::step], [str(row.epoch) for row in history][::step], fontsize=8)
@@ -60,10 +65,18 @@ def draw_curves(history: Sequence[Epoch]) -> Figure:
     return figure
 
 
+def _least_peak(history: Sequence[Epoch]) -> float:
+    """Return the smallest of the phases' highest learning rates."""
+    peaks: dict[str, float] = {}
+    for row in history:
+        if row.lr:
+            peaks[row.phase] = max(row.lr, peaks.get(row.phase, 0.0))
+    return min(peaks.values())
+
+
 def _draw_pair(axes: Axes, history: Sequence[Epoch], train: str, val: str) -> None:
-    trained = [(x, getattr(row, train)) for x, row in enumerate(history) if getattr(row, train) is not None]
-    if trained:
-        axes.plot(*zip(*trained, strict=True), "o-", markersize=3, color=ORANGE, label="training (as augmented)")
+    trained = [math.nan if getattr(row, train) is None else getattr(row, train) for row in history]
+    axes.plot(trained, "o-", markersize=3, color=ORANGE, label="training (as augmented)")
     axes.plot([getattr(row, val) for row in history], "o-", markersize=3, color=BLUE, label="validation")
     axes.legend(fontsize=9)
 

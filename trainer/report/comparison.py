@@ -131,7 +131,7 @@ def _lead(contenders: Sequence[Contender]) -> list[Block]:
     """Say how far the best run from pretrained weights is ahead of the best from scratch, where there are both."""
     transferred = [one for one in contenders if one.start != FROM_SCRATCH]
     scratch = [one for one in contenders if one.start == FROM_SCRATCH]
-    if not transferred or not scratch:
+    if not transferred or not scratch or not _share_a_test(contenders):
         return []
     first, second = transferred[0].record.metrics["test"], scratch[0].record.metrics["test"]
     points = 100 * (first.accuracy - second.accuracy)
@@ -147,7 +147,7 @@ def reservations(contenders: Sequence[Contender]) -> list[str]:
     """Say what forbids taking the numbers side by side."""
     records = [one.record for one in contenders]
     sentences = []
-    if len({(record.classes, record.metrics["test"].n) for record in records}) > 1:
+    if not _share_a_test(contenders):
         sentences.append("These runs were not tested on the same split: their accuracies are of different things.")
     elif len({record.data_fingerprint for record in records}) > 1:
         sentences.append("These runs did not have the same files, or not the same splits of them.")
@@ -158,6 +158,10 @@ def reservations(contenders: Sequence[Contender]) -> list[str]:
     if unmeasured:
         sentences.append(f"No evaluation.json, which `linnet report` makes: {', '.join(unmeasured)}.")
     return sentences
+
+
+def _share_a_test(contenders: Sequence[Contender]) -> bool:
+    return len({(one.record.classes, one.record.metrics["test"].n) for one in contenders}) == 1
 
 
 def _entry(one: Contender) -> Entry:

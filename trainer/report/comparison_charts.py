@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from trainer.report.charts import WIDTH
 
 LEGEND_COLUMNS = 4
+DECADE = 10  # a range below it has too few powers of ten for a logarithmic axis
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,13 @@ def draw_trades(entries: Sequence[Entry]) -> Figure:
     for axes, (label, measure) in zip(figure.subplots(2, 2, sharey=True).flat, panels, strict=True):
         for place, entry in enumerate(entries):
             _mark(axes, measure(entry), entry.accuracy, entry, _colour(place), along="y")
-        axes.set_xscale("log")
-        axes.margins(x=0.15, y=0.1)
+        values = [measure(entry) for entry in entries]
+        if max(values) > DECADE * min(values):
+            axes.set_xscale("log")
+            axes.margins(x=0.15, y=0.1)
+        else:
+            axes.margins(y=0.1)
+            axes.set_xlim(0, 1.15 * max(values))
         axes.set_xlabel(label)
         axes.grid(alpha=0.3, which="both")
         _in_percent(axes, "y")

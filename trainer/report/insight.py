@@ -131,7 +131,7 @@ def _explained(material: Material, layer: str, chosen: Chosen) -> Picture:
         return _overlays(network, layer, chosen.images, targets)
 
     columns = [
-        f"{classes[label]}\ncalled {classes[called]}\n{sure:.2f}"
+        f"{classes[label]}\n{'right' if called == label else 'called ' + classes[called]}\n{sure:.2f}"
         for label, called, sure in zip(chosen.labels, chosen.predicted, chosen.confidence, strict=True)
     ]
     rows = [pictures, heat(chosen.predicted), heat(chosen.labels)]

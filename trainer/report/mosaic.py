@@ -15,6 +15,7 @@ Pixels = npt.NDArray[np.uint8]
 
 WHITE = 255
 LINE_INCHES = 0.17  # of a caption, font size 8
+CHARACTER_INCHES = 0.077
 
 
 def draw_rows(rows: Sequence[Sequence[Pixels]], names: Sequence[str], columns: Sequence[str] = ()) -> Figure:
@@ -27,9 +28,9 @@ def draw_rows(rows: Sequence[Sequence[Pixels]], names: Sequence[str], columns: S
             canvas[r * (side + gap) : r * (side + gap) + side, c * (side + gap) : c * (side + gap) + side] = image
     name_inches = 0.3 + 0.085 * max(len(name) for name in names)
     cell_inches = min(1.3, (WIDTH - name_inches) / longest)
+    header_inches = 0.2 + LINE_INCHES * max((column.count("\n") + 1 for column in columns), default=0)
     figure = Figure(
-        figsize=(name_inches + cell_inches * longest, cell_inches * len(rows) + (0.4 if columns else 0.1)),
-        layout="constrained",
+        figsize=(name_inches + cell_inches * longest, cell_inches * len(rows) + header_inches), layout="constrained"
     )
     axes = figure.subplots()
     axes.imshow(canvas)
@@ -37,8 +38,15 @@ def draw_rows(rows: Sequence[Sequence[Pixels]], names: Sequence[str], columns: S
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     centre = (side - 1) / 2
     axes.set_yticks([r * (side + gap) + centre for r in range(len(rows))], names, fontsize=9)
-    axes.set_xticks([c * (side + gap) + centre for c in range(len(columns))], columns, fontsize=9)
+    words = [_fitted(column, cell_inches) for column in columns]
+    axes.set_xticks([c * (side + gap) + centre for c in range(len(columns))], words, fontsize=8)
     return figure
+
+
+def _fitted(words: str, inches: float) -> str:
+    """Cut each line to what a column holds."""
+    most = max(4, int(inches / CHARACTER_INCHES))
+    return "\n".join(line if len(line) <= most else f"{line[: most - 1]}…" for line in words.split("\n"))
 
 
 def draw_captioned(images: Sequence[Pixels], captions: Sequence[str], columns: int = 6) -> Figure:
@@ -56,5 +64,5 @@ def draw_captioned(images: Sequence[Pixels], captions: Sequence[str], columns: i
         axes.set_axis_off()
     for axes, image, caption in zip(grid.flat, images, captions, strict=False):
         axes.imshow(image)
-        axes.text(0.5, -0.03, caption, transform=axes.transAxes, ha="center", va="top", fontsize=8)
+        axes.text(0.5, -0.03, _fitted(caption, cell), transform=axes.transAxes, ha="center", va="top", fontsize=8)
     return figure

@@ -22,7 +22,8 @@ def training_section(material: Material) -> Section:
         "ends with the weights that scored best on the validation split; the test split played no part."
     )
     caption = (
-        "Loss, accuracy and the highest learning rate over the epochs; a dotted line begins each phase. "
+        "Loss, accuracy and the highest learning rate over the epochs; a dotted line begins each phase. Rates near "
+        "zero lie below the edge. "
         "Training figures are those of augmented images while the weights moved, label smoothing in the loss."
     )
     curves = Picture("curves", to_png(draw_curves(material.history)), caption)

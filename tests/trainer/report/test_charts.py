@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,15 @@ FIGURES |= {
     for draw in (_confusion, _class_scores, _balance)
     for classes in (2, 10, 100)
 }
+
+
+def test_words_above_columns_stay_apart() -> None:
+    figure = draw_rows([pictures(8)] * 3, names(3), ["called class 3 with a long name\n0.93"] * 8)
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    figure.draw(renderer)
+    boxes = [label.get_window_extent(renderer) for label in figure.axes[0].get_xticklabels()]
+    assert len(boxes) == 8
+    assert all(before.x1 < after.x0 for before, after in pairwise(boxes))
 
 
 @pytest.mark.parametrize("name", FIGURES)
