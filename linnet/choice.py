@@ -90,7 +90,7 @@ def _open(  # noqa: PLR0913
     try:
         network = open_network(directory / variant.file, provider=provider, threads=threads, precise=precise)
         check_network(directory, manifest, variant, network)
-    except LinnetError:
+    except (LinnetError, ModuleNotFoundError):
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
         raise CorruptBundle(directory / variant.file, f"does not run ({_first_line(error)})") from error

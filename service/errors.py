@@ -64,8 +64,17 @@ class UnknownVersion(RequestError):
         super().__init__(f"The model {name!r} has no version {version[:20]!r}: choose one of {', '.join(known)}.")
 
 
+class ModelUnloaded(RequestError):
+    """An operator unloaded the model."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The model {name!r} was unloaded by its operator: choose another, or ask for it to be loaded."
+        )
+
+
 class ModelUnavailable(RequestError):
-    """The bundle is there but was refused when it was loaded, or unloaded."""
+    """The bundle is there but was refused when it was loaded."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The model {name!r} is not loaded: its operator finds the reason in the service's log.")

@@ -40,21 +40,32 @@ class Keys:
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Let an ordinary request in, or raise `KeyRefused`; an admin key is good as well."""
-        if self.are_needed and not _is_known(_sent_key(headers), self._ordinary + self._admin):
+        if self.are_needed and not _all_known(_sent_keys(headers), self._ordinary + self._admin):
             raise KeyRefused
 
     def check_admin(self, headers: Mapping[str, str]) -> None:
         """Let a request in that changes what is served; raises `ManagementOff`, `AdminKeyNeeded` or `KeyRefused`."""
         if not self._admin:
             raise ManagementOff
-        key = _sent_key(headers)
-        if not _is_known(key, self._admin):
-            raise AdminKeyNeeded if _is_known(key, self._ordinary) else KeyRefused
+        keys = _sent_keys(headers)
+        if not _all_known(keys, self._admin):
+            raise AdminKeyNeeded if _all_known(keys, self._ordinary + self._admin) else KeyRefused
 
 
-def _sent_key(headers: Mapping[str, str]) -> str:
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+def _sent_keys(headers: Mapping[str, str]) -> list[str]:
+    """Return what each header that is there presents; a scheme other than Bearer presents no key."""
+    sent = []
+    if "authorization" in headers:
+        scheme, _, key = headers["authorization"].partition(" ")
+        sent.append(key.strip() if scheme.lower() == "bearer" else "")
+    if "x-api-key" in headers:
+        sent.append(headers["x-api-key"])
+    return sent
+
+
+def _all_known(keys: list[str], digests: list[bytes]) -> bool:
+    """Tell whether there is a key and none is unknown: a wrong one is refused beside a right one, too."""
+    return bool(keys) and all([_is_known(key, digests) for key in keys])
 
 
 def _is_known(key: str, digests: list[bytes]) -> bool:

@@ -43,6 +43,7 @@ PROBLEMS: dict[type[LinnetError], Problem] = {
     v2.InvalidTensor: Problem(400, "invalid_tensor", "Invalid inference request"),
     v2.UnknownOutput: Problem(400, "unknown_output", "Unknown output of the model"),
     errors.UnknownModel: Problem(404, "unknown_model", "Unknown model"),
+    errors.ModelUnloaded: Problem(404, "model_unloaded", "Model unloaded"),
     errors.UnknownVersion: Problem(404, "unknown_version", "Unknown version of the model"),
     errors.MethodNotAllowed: Problem(405, "method_not_allowed", "Method not allowed"),
     errors.SlowBody: Problem(408, "slow_body", "Body too slow"),
@@ -62,7 +63,7 @@ PROBLEMS: dict[type[LinnetError], Problem] = {
     errors.InternalError: Problem(500, "internal_error", "Internal error"),
     errors.Overloaded: Problem(503, "overloaded", "Overloaded"),
     errors.NotReady: Problem(503, "not_ready", "Not ready"),
-    errors.ModelUnavailable: Problem(503, "model_unavailable", "Model not loaded"),
+    errors.ModelUnavailable: Problem(503, "model_unavailable", "Bundle refused at loading"),
     errors.DeadlineExceeded: Problem(504, "deadline_exceeded", "Deadline exceeded"),
 }
 

@@ -14,7 +14,7 @@ from typing import Literal
 from linnet.bundle import Manifest, Variant
 from service.batcher import Batcher
 from service.engine import Engine
-from service.errors import ModelUnavailable, NotReady, UnknownModel, UnknownVersion
+from service.errors import ModelUnavailable, ModelUnloaded, NotReady, UnknownModel, UnknownVersion
 from service.metrics import ModelMetrics
 
 
@@ -120,7 +120,7 @@ class Repository:
     def resolve(self, name: str | None, version: str | None) -> Model:
         """Return the model that is meant; without a version the highest that is served.
 
-        Raises `UnknownModel`, `UnknownVersion`, `ModelUnavailable` where the bundle is there but not served, or
+        Raises `UnknownModel`, `UnknownVersion`, `ModelUnavailable` where the bundle was refused, `ModelUnloaded`, or
         `NotReady` where the request names no model and the default is not there.
         """
         if name is None:
@@ -135,8 +135,11 @@ class Repository:
         if name not in self.names:
             raise UnknownModel(name, sorted(self.names))
         absent = {str(entry.version): entry for entry in self.absent if entry.name == name}
-        if version is None or version in absent:
+        concerned = [absent[version]] if version in absent else list(absent.values()) if version is None else []
+        if any(entry.state == "failed" for entry in concerned):
             raise ModelUnavailable(name)
+        if concerned:
+            raise ModelUnloaded(name)
         raise UnknownVersion(name, version, sorted(served.keys() | absent.keys(), key=int))
 
     async def close(self) -> None:

@@ -68,7 +68,7 @@ class Patches(nn.Module):
             grid = F.interpolate(grid, size=patches.shape[2:], mode="bicubic", align_corners=False)
             positions = torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)
         tokens = patches.flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1)
+        tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], 1)
         encoded: torch.Tensor = self.dropout(tokens + positions)
         return encoded
 

@@ -70,6 +70,8 @@ class Metrics:
     loss: float
     """Mean cross-entropy, nats."""
     split: str
+    f1: float | None = None
+    """Mean over the classes; None in bundles of before it was measured."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Images by label (rows) and answer (columns), in the order of the classes; None where it is not stated."""
 
@@ -89,6 +91,8 @@ class Model:
     variant: str | None
     provider: str | None
     metrics: Metrics | None
+    fallback: str | None = None
+    """Why a variant that would be faster is not used; None where it is."""
 
     @property
     def is_ready(self) -> bool:

@@ -19,7 +19,7 @@ _EXTRA_OF = {
     "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "onnxscript": "train",
     "matplotlib": "train", "scipy": "train", "sklearn": "train", "jinja2": "train", "tensorboard": "train",
     "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve", "onnxruntime": "serve",
-    "pydantic_settings": "serve", "python_multipart": "serve",
+    "orjson": "serve", "prometheus_client": "serve", "pydantic_settings": "serve", "python_multipart": "serve",
     "fsspec": "ray", "pyarrow": "ray", "ray": "ray",
 }  # fmt: skip
 

@@ -31,7 +31,7 @@ class NothingToContinue(UsageError):
     """`--skip-done` has nowhere to read from what is done."""
 
     def __init__(self) -> None:
-        super().__init__("--skip-done continues the JSON lines of a file: name it with --output.")
+        super().__init__("`--skip-done` continues the JSON lines of a file: name it with --output.")
 
 
 class ForeignOutput(UsageError):

@@ -78,7 +78,9 @@ def module_of(requirement: str) -> str:
 def test_every_package_of_an_extra_is_known_by_its_module() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     modules = {
-        module_of(re.split(r"[<>=;\[ ]", requirement)[0]) for name in ("serve", "train") for requirement in extras[name]
+        module_of(re.split(r"[<>=;\[ ]", requirement)[0])
+        for name in ("serve", "train", "ray")
+        for requirement in extras[name]
     }
     assert modules == set(_EXTRA_OF)
     for module, extra in _EXTRA_OF.items():

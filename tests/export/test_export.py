@@ -25,6 +25,7 @@ from linnet.session import Network, Outputs, check_network, open_network
 from trainer.data import Dataset, find_dataset
 from trainer.errors import InvalidRun, RunNotFound
 from trainer.evaluate import predict_logits
+from trainer.evaluation import read_evaluation
 from trainer.images import decode
 from trainer.network import Classifier
 from trainer.recipe import Recipe
@@ -161,9 +162,12 @@ def test_the_metrics_are_what_anyone_can_count(bundle_dir: Path, manifest: Manif
 
 
 def test_the_metrics_are_those_of_the_run(manifest: Manifest, run_dir: Path) -> None:
-    stated, measured = read_run(run_dir).metrics["test"], manifest.variants[0].metrics
-    assert (measured.n, measured.correct) == (stated.n, stated.correct)
-    assert measured.loss == pytest.approx(stated.loss, abs=1e-5)
+    stated, variant = read_run(run_dir).metrics["test"], manifest.variants[0]
+    assert (variant.metrics.n, variant.metrics.correct) == (stated.n, stated.correct)
+    answers = read_evaluation(run_dir).predictions["test"]
+    served = torch.from_numpy(answers.logits) / variant.calibration.temperature
+    loss = torch.nn.functional.cross_entropy(served, torch.from_numpy(answers.labels))
+    assert variant.metrics.loss == pytest.approx(float(loss), abs=1e-5)
 
 
 def test_the_manifest_describes_the_bundle(

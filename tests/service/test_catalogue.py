@@ -104,7 +104,7 @@ def test_an_unloaded_model_is_gone_until_it_is_loaded(tmp_path: Path) -> None:
             return statuses, states
 
     statuses, states = asyncio.run(scenario())
-    assert statuses == [200, 503, 503, 200, 503, 503, 200, 200, 200]
+    assert statuses == [200, 503, 404, 200, 503, 404, 200, 200, 200]
     assert states == ["ready", "unloaded"]
 
 
@@ -166,7 +166,7 @@ def test_swaps_and_unloads_under_load_lose_no_request(tmp_path: Path) -> None:
         return ends
 
     ends = asyncio.run(scenario())
-    assert set(ends) == {("a", 200, None), ("b", 200, None), ("b", 503, "model_unavailable")}
+    assert set(ends) == {("a", 200, None), ("b", 200, None), ("b", 404, "model_unloaded")}
     assert min(ends.values()) > 5
 
 

@@ -30,7 +30,7 @@ def test_every_error_that_reaches_a_request_has_a_place(error: type[LinnetError]
 def test_what_has_no_place_is_an_error_of_the_start_or_of_another_room() -> None:
     """A new class of error must be put into the table or under one of these roots."""
     elsewhere = {"UsageError", "GateError", "MissingExtra", "BundleError", "ProviderUnavailable", "CannotListen"}
-    elsewhere |= {"WorkerFailed"}
+    elsewhere |= {"WorkerFailed", "Stopped"}
     roots = [child for child in LinnetError.__subclasses__() if child.__module__ in MODULES]
     assert {child.__name__ for child in roots} == elsewhere | {"ImageError", "RequestError"}
 

@@ -175,8 +175,9 @@ def test_models(tmp_path: Path) -> None:
         "classes": list(CLASSES),
         "input_size": 16,
         "variant": "fp32",
+        "fallback": None,
         "provider": "CPUExecutionProvider",
-        "metrics": {"accuracy": 0.965, "n": 200, "correct": 193, "loss": 0.11, "split": "test"},
+        "metrics": {"accuracy": 0.965, "n": 200, "correct": 193, "loss": 0.11, "split": "test", "f1": None},
     }
     one = call(tmp_path / "models", "GET", "/models/b").json()
     assert [model["name"] for model in one["models"]] == ["b"]
