@@ -10,7 +10,7 @@ class MlflowMissing(UsageError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The recipe or MLFLOW_TRACKING_URI asks for MLflow, which is not installed: "
+            "MLflow, which tracking.mlflow or MLFLOW_TRACKING_URI asks for, is not installed: "
             "`pip install -e '.[mlflow]'`, or leave it out."
         )
 

@@ -25,7 +25,7 @@ class TwoModels(UsageError):
     """A service and a bundle cannot both answer."""
 
     def __init__(self) -> None:
-        super().__init__("`--url` asks a service and `--bundle` answers here: give one of them.")
+        super().__init__("The option --url asks a service and --bundle answers here: give one of them.")
 
 
 def predict(  # noqa: PLR0913

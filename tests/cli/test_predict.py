@@ -109,7 +109,11 @@ def test_the_highest_version_of_the_first_name_is_the_default(
         (("{photo}", "--url", "http://127.0.0.1:9"), 1, STOPS + "The service at http://127.0.0.1:9 cannot be reached"),
         (("{photo}", "--url", "localhost:9"), 1, STOPS + "'localhost:9' is not the address of a service ("),
         (("{photo}", "--url", "http://host:port"), 1, STOPS + "'http://host:port' is not the address of a service ("),
-        (("{photo}", "--url", "http://x", "--bundle", "y"), 2, "--url asks a service and --bundle answers here: give"),
+        (
+            ("{photo}", "--url", "http://x", "--bundle", "y"),
+            2,
+            "The option --url asks a service and --bundle answers here: give",
+        ),
         (("{photo}", "--skip-done"), 2, "--skip-done continues the JSON lines of a file: name it with --output."),
         (("{photo}", "--skip-done", "--table", "--output", "x"), 2, "--skip-done continues the JSON lines of a file"),
         (("{photo}", "--output", "{photo}"), 2, "The output {photo} exists already: add --skip-done to continue"),
