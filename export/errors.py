@@ -17,6 +17,16 @@ class ParityFailed(GateError):
         )
 
 
+class AnswersNotFinite(GateError):
+    """The network answers with values that are no numbers."""
+
+    def __init__(self, precision: str) -> None:
+        super().__init__(
+            f"The gate of finite answers failed: the {precision} variant answers images of the validation split with "
+            "values that are no numbers: look at the run's history, and train again at a lower learning rate."
+        )
+
+
 class AccuracyLost(GateError):
     """A variant of lower precision classifies worse than fp32 by more than is allowed."""
 

@@ -11,6 +11,7 @@ import torch
 
 from export.abstain import TRUE_POSITIVE_RATE, Rule, fit_rule
 from export.calibration import calibration_error, fit_temperature
+from export.errors import AnswersNotFinite
 from export.foreign import foreign_images
 from export.material import Material
 from export.measure import measure, run_in_batches
@@ -43,9 +44,14 @@ def finish_variant(  # noqa: PLR0913
     seed: int,
     quantisation: Quantisation | None = None,
 ) -> Finished:
-    """Fit temperature and rule to a graph, write its file into `directory`, and measure that file."""
+    """Fit temperature and rule to a graph, write its file into `directory`, and measure that file.
+
+    Raises `AnswersNotFinite`.
+    """
     draft = _open(with_answers(core, 1.0, None), directory / "draft.onnx")
     as_trained = run_in_batches(draft, material.val)
+    if not np.isfinite(as_trained.logits).all():
+        raise AnswersNotFinite(precision)
     temperature = fit_temperature(as_trained.logits, material.val_labels)
     rule = _fit_rule(draft, material, as_trained, seed)
     path = directory / file_name(precision)

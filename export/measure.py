@@ -50,12 +50,8 @@ def measure(answers: Outputs, labels: Labels, split: Split = "test") -> Metrics:
 
 
 def auroc(known: npt.NDArray[np.float32], foreign: npt.NDArray[np.float32]) -> float:
-    """Return the area under the ROC curve: the share of pairs in which the foreign image has the higher score.
-
-    A score that is no number is the highest there is.
-    """
+    """Return the area under the ROC curve: the share of pairs in which the foreign image has the higher score."""
     from sklearn.metrics import roc_auc_score
 
     is_foreign = np.repeat([False, True], [len(known), len(foreign)])
-    scores = np.nan_to_num(np.concatenate([known, foreign]), nan=np.finfo(np.float32).max)
-    return float(roc_auc_score(is_foreign, scores))
+    return float(roc_auc_score(is_foreign, np.concatenate([known, foreign])))

@@ -70,12 +70,12 @@ def test_a_variant_that_loses_too_much_exits_with_3_and_leaves_no_bundle(
 
 @pytest.mark.e2e
 def test_a_gate_that_fails_exits_with_3_and_leaves_no_bundle(linnet: Linnet, run_dir: Path, tmp_path: Path) -> None:
-    """Weights that are no numbers give answers that are none, and those agree with nothing."""
+    """Weights that are no numbers give answers that are none."""
     run = tmp_path / "run"
     shutil.copytree(run_dir, run)
     weights = load_file(run / "weights.safetensors")
     save_file(weights | {"head.1.bias": torch.full((3,), torch.nan)}, run / "weights.safetensors")
     answer = linnet("export", run, "--models-dir", tmp_path / "models")
-    assert answer.complaint.startswith("The parity gate failed: the largest difference of a probability is nan where")
+    assert answer.complaint.startswith("The gate of finite answers failed: the fp32 variant answers images")
     assert answer.code == 3
     assert not (tmp_path / "models").exists()
