@@ -28,6 +28,8 @@ from ray.cluster_utils import Cluster
 from linnet.cli.scoring.score import Summary, score
 from linnet.cli.scoring.scorer import Errand
 
+# A node that says nothing is given up after some ten seconds.
+NOTICED_WITHIN_S = 60
 NODE = {"num_cpus": 1, "object_store_memory": 256 * 1024 * 1024}
 
 
@@ -55,7 +57,7 @@ def score_under_attack(errand: Errand, shard_images: int, after_shards: int) -> 
         killer.start()
         summary = score(errand, shard_images=shard_images, ray=cluster.address)
         ray.init(address=cluster.address, logging_level=logging.ERROR)
-        alive = [node["Alive"] for node in ray.nodes()]
+        alive = _nodes_alive()
         ray.shutdown()
     finally:
         cluster.shutdown()
@@ -64,6 +66,14 @@ def score_under_attack(errand: Errand, shard_images: int, after_shards: int) -> 
         "nodes_alive_at_end": sum(alive),
         "shards_before_the_kill": killer.shards_before,
     }
+
+
+def _nodes_alive() -> list[bool]:
+    """Tell of each node whether it lives, once the cluster has noticed the killed one; a short run ends before."""
+    until = time.monotonic() + NOTICED_WITHIN_S
+    while all(alive := [node["Alive"] for node in ray.nodes()]) and time.monotonic() < until:
+        time.sleep(0.5)
+    return alive
 
 
 def main() -> None:

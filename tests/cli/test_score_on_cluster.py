@@ -23,7 +23,7 @@ IMAGES = 240
 def test_a_killed_node_costs_no_row(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for number in range(IMAGES):
-        Image.new("RGB", (40, 40), (number, 255 - number, 90)).save(tmp_path / "images" / f"{number:03}.png")
+        Image.new("RGB", (40, 40), (90, number, 255 - number)).save(tmp_path / "images" / f"{number:03}.png")
     words = ("benchmarks/score_on_cluster.py", tmp_path / "images", "--bundle", write_model(tmp_path / "models"))
     done = subprocess.run(
         [sys.executable, *map(str, words), "--shard-images", "8", "--kill-after-shards", "2"],
