@@ -26,13 +26,19 @@ serve: .venv-serve/.installed  ## serve the models of models/: make serve PORT=8
 demo: .venv-serve/.installed .venv-demo/.installed  ## a service and the web page in front of it: make demo PORT=7861
 	.venv-demo/bin/python -m demo --start .venv-serve/bin/linnet $(if $(PORT),--port $(PORT)) $(ARGS)
 
+# One process for each core, and then what must have the machine to itself.
+define TESTS
+OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses auto --dist loadfile -m "not alone"
+.venv/bin/pytest -m alone
+endef
+
 test: .venv/.installed .venv-demo/.installed  ## everything that must hold: format, lint, types, import contracts, tests; ARGS go to pytest
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(if $(wildcard docs/check.py),.venv/bin/python docs/check.py)
-	.venv/bin/pytest $(ARGS)
+	$(if $(ARGS),.venv/bin/pytest $(ARGS),$(TESTS))
 
 install: .venv/.installed  ## make the environment for training and development, .venv
 

@@ -13,6 +13,8 @@ from PIL import Image
 from tests.service.bundles import write_model
 from tests.service.running import ROOT
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("ray", reason="the ray extra is not installed")
 
 IMAGES = 240

@@ -19,6 +19,8 @@ from tests.client.answers import prediction_answer
 from tests.service.bundles import CLASSES, png
 from tests.service.running import ServerProcess
 
+pytestmark = pytest.mark.alone
+
 
 def colours(number: int) -> Iterator[str]:
     return islice((CLASSES[index % 3] for index in count()), number)

@@ -27,6 +27,7 @@ DESK, HAND = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MS = 30_000
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.e2e,
     pytest.mark.skipif(not PYTHON.exists(), reason="the page's environment is missing: make .venv-demo/.installed"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here: install Debian's package"),

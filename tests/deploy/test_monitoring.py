@@ -20,6 +20,8 @@ from tests.deploy.files import DEPLOY, free_port, output_of, read_yaml, tool
 from tests.service.bundles import png, write_model
 from tests.service.running import ServerProcess
 
+pytestmark = pytest.mark.alone
+
 PROMETHEUS = DEPLOY / "prometheus"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "linnet.json").read_text(encoding="utf-8"))
 RULES = read_yaml(PROMETHEUS / "alerts.yml")["groups"][0]["rules"]

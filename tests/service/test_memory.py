@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.service.running import ROOT, ServerProcess
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 MIB = 1024 * 1024
 GOLDEN = ROOT / "tests" / "golden" / "images"

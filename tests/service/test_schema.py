@@ -12,7 +12,7 @@ import pytest
 
 from tests.service.running import ServerProcess
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 KEYS = {"api_keys": "user", "admin_keys": "admin"}
 

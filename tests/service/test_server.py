@@ -25,7 +25,7 @@ from tests.service.bundles import png, write_model
 from tests.service.running import ServerProcess
 from tests.service.test_metrics import by_label
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 MAX_BODY_BYTES = 100_000
 SETTINGS = {"max_body_bytes": MAX_BODY_BYTES, "body_timeout_ms": 700, "header_timeout_ms": 700, "max_pending_images": 8}

@@ -23,7 +23,7 @@ from tests.service.bundles import Character, png, write_model
 from tests.service.running import ServerProcess
 from tests.service.test_metrics import by_label
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SLOW = Character(products=40)  # a tenth of a second per batch, more on a busy machine
 ADMIN = {"x-api-key": "admin"}

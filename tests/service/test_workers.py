@@ -17,7 +17,7 @@ from tests.service.bundles import png
 from tests.service.running import ROOT, ServerProcess
 from tests.service.test_metrics import by_label, samples
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

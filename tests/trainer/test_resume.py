@@ -17,6 +17,8 @@ from tests.trainer.trees import write_photos
 from trainer.checkpoint import load_checkpoint
 from trainer.run import RUN_FILE, WEIGHTS_FILE, read_run
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 
 # Epochs of the tail take about a second, so that a kill finds one in the middle; everything that has state is on.
