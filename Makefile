@@ -37,7 +37,6 @@ test: .venv/.installed .venv-demo/.installed  ## everything that must hold: form
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	$(if $(wildcard docs/check.py),.venv/bin/python docs/check.py)
 	$(if $(ARGS),.venv/bin/pytest $(ARGS),$(TESTS))
 
 install: .venv/.installed  ## make the environment for training and development, .venv
@@ -57,7 +56,7 @@ lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer
 	.venv/bin/uv $(LOCK) --group install --all-extras pyproject.toml --output-file requirements/dev.lock
 	.venv/bin/uv $(LOCK) --group install --extra serve --constraints requirements/dev.lock pyproject.toml \
 		--output-file requirements/serve.lock
-	.venv/bin/uv $(LOCK) --group demo --output-file requirements/demo.lock
+	.venv/bin/uv $(LOCK) --group install --group demo --output-file requirements/demo.lock
 	.venv/bin/uv $(LOCK) --group cuda --extra serve --no-emit-package onnxruntime pyproject.toml \
 		--constraints requirements/serve.lock --output-file requirements/serve-cuda.lock
 
