@@ -135,12 +135,10 @@ class Repository:
         if name not in self.names:
             raise UnknownModel(name, sorted(self.names))
         absent = {str(entry.version): entry for entry in self.absent if entry.name == name}
-        concerned = [absent[version]] if version in absent else list(absent.values()) if version is None else []
-        if any(entry.state == "failed" for entry in concerned):
-            raise ModelUnavailable(name)
-        if concerned:
-            raise ModelUnloaded(name)
-        raise UnknownVersion(name, version, sorted(served.keys() | absent.keys(), key=int))
+        if version is not None and version not in absent:
+            raise UnknownVersion(name, version, sorted(served.keys() | absent.keys(), key=int))
+        concerned = absent.values() if version is None else [absent[version]]
+        raise ModelUnavailable(name) if any(entry.state == "failed" for entry in concerned) else ModelUnloaded(name)
 
     async def close(self) -> None:
         """Answer what was taken, then let every engine go."""
