@@ -193,7 +193,7 @@ def test_a_bundle_of_format_1_is_read_as_one_of_format_2(bundle: Path) -> None:
 
 def test_every_bundle_that_ships_can_be_read_and_is_whole() -> None:
     directories = bundle_directories(SHIPPED)
-    assert SHIPPED / "cifar10" / "1" in directories
+    assert SHIPPED / "cifar10" / "2" in directories
     for directory in directories:
         verify_files(directory, read_manifest(directory))
 
