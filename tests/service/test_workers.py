@@ -108,13 +108,13 @@ def test_a_change_reaches_every_worker_and_those_that_come_later(models_dir: Pat
             return httpx.post(url, headers=admin, timeout=20).status_code
 
         assert change("unload") == 200
-        assert [ask(server) for _ in range(20)] == [503] * 20
+        assert [ask(server) for _ in range(20)] == [404] * 20
         os.kill(min(workers_of(server)), signal.SIGKILL)
         deadline_s = time.monotonic() + 20
         while not any("serves again" in line for line in server.log):
             assert time.monotonic() < deadline_s, server.log
             time.sleep(0.05)
-        assert [ask(server) for _ in range(20)] == [503] * 20
+        assert [ask(server) for _ in range(20)] == [404] * 20
         assert change("load") == 200
         assert [ask(server) for _ in range(20)] == [200] * 20
         assert change("unloads") == 404
