@@ -23,6 +23,8 @@ PYTHON = ROOT / ".venv-demo" / "bin" / "python"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SCREENSHOTS = ROOT / "build" / "screenshots"
 CAT = ROOT / "examples" / "cat.jpg"
+# Whether the rule to abstain flags the photo is the model's affair.
+CAT_IN_WORDS = re.compile(r"(The model says|Its best guess would be) cat \(")
 DESK, HAND = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PATIENCE_MS = 30_000
 
@@ -91,7 +93,7 @@ def shoot(page: Page, name: str) -> None:
 
 def test_an_uploaded_image_gets_its_three_classes(page: Page) -> None:
     page.locator("#image input[type=file]").set_input_files(CAT)
-    expect(page.locator("#verdict")).to_contain_text("The model says cat (")
+    expect(page.locator("#verdict")).to_contain_text(CAT_IN_WORDS)
     top = page.locator("#top")
     expect(top).to_contain_text("cat")
     expect(top.get_by_text(re.compile(r"^\d+%$"))).to_have_count(3)
@@ -100,7 +102,7 @@ def test_an_uploaded_image_gets_its_three_classes(page: Page) -> None:
 
 def test_an_example_is_one_click(page: Page) -> None:
     page.locator(".gallery-item, .examples button, button.gallery-item").first.click()
-    expect(page.locator("#verdict")).to_contain_text("The model says cat (")
+    expect(page.locator("#verdict")).to_contain_text(CAT_IN_WORDS)
 
 
 def test_what_is_no_image_is_said(page: Page, tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_many_images_become_a_gallery_and_a_csv(page: Page, tmp_path: Path) -> N
     expect(page.locator("#files")).to_contain_text("broken")
     page.get_by_role("button", name="Classify").click()
     expect(page.locator("#summary")).to_contain_text("2 images, 1 of them not read.")
-    expect(page.locator("#gallery")).to_contain_text("cat 9")
+    expect(page.locator("#gallery")).to_contain_text(re.compile(r"cat \d"))
     with page.expect_download() as download:
         page.locator("#csv").click()
     with Path(download.value.path()).open(encoding="utf-8") as file:
@@ -131,6 +133,7 @@ def test_many_images_become_a_gallery_and_a_csv(page: Page, tmp_path: Path) -> N
 
 def test_the_model_says_how_good_it_is(page: Page) -> None:
     page.get_by_role("tab", name="Model").click()
-    metrics = read_manifest(ROOT / "models" / "cifar10" / "1").variants[0].metrics
-    expect(page.locator("#about")).to_contain_text(f"{100 * metrics.accuracy:.2f} % of {metrics.n:,} test images")
+    variants = read_manifest(ROOT / "models" / "cifar10" / "2").variants
+    scores = [f"{100 * variant.metrics.accuracy:.2f} % of {variant.metrics.n:,} test images" for variant in variants]
+    expect(page.locator("#about")).to_contain_text(re.compile("|".join(map(re.escape, scores))))
     shoot(page, "model")
