@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from linnet.errors import GateError, LinnetError, UsageError
+from linnet.errors import GateError, UsageError
 
 
 class ParityFailed(GateError):
@@ -47,15 +45,6 @@ class BatchesDisagree(GateError):
             f"The {gate} gate failed: {where} the {variant} variant answers the same image with probabilities that "
             f"differ by {difference:.2g} where {allowed:.2g} is allowed; no bundle was written. Report the run's "
             "backbone and library versions, or export without the variant."
-        )
-
-
-class DataChanged(LinnetError):
-    """The images are not the ones the run was trained and tested on."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"The images in {path} are not the ones this run was tested on: restore them, or train on what is there."
         )
 
 

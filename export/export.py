@@ -17,16 +17,16 @@ from export.finish import Finished, finish_variant
 from export.gates import DEFAULT_MAX_LOSS_POINTS, check_accuracy, check_batches, check_parity, parity_gate
 from export.graph import trace
 from export.half import halve
-from export.material import Material, dataset_of, decode_material
+from export.material import Material, decode_material
 from export.search import Search
 from export.self_test import make_self_test
 from linnet import bundle
 from linnet.errors import BundleExists
-from linnet.manifest import Gate, Manifest, Parity, Provenance, Tensor
+from linnet.manifest import MODEL_NAME_PATTERN, Gate, Manifest, Parity, Provenance, Tensor
 from trainer.data import Dataset
 from trainer.network import Classifier
 from trainer.progress import Reporter
-from trainer.run import RunRecord, load_network, read_run
+from trainer.run import RunRecord, dataset_of, load_network, read_run
 
 LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
 
@@ -80,7 +80,7 @@ def _candidate(run: Path, models_dir: Path, name: str | None, version: int | Non
     """Check everything that can be checked before the work begins."""
     record = read_run(run)
     name = name or record.name
-    if not re.fullmatch(bundle.MODEL_NAME_PATTERN, name):
+    if not re.fullmatch(MODEL_NAME_PATTERN, name):
         raise InvalidModelName(name)
     version = version or bundle.next_version(models_dir, name)
     if (models_dir / name / str(version)).exists():

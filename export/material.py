@@ -7,13 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from export.errors import DataChanged
 from export.measure import Labels
 from linnet.preprocess import PreprocessSpec
-from trainer.data import Dataset, find_dataset
+from trainer.data import Dataset
 from trainer.images import decode, labels_of
 from trainer.progress import Reporter
-from trainer.run import RunRecord
 
 LARGEST_SAMPLE = 2000  # training images: ranges of activations, and what is remembered of them
 
@@ -30,14 +28,6 @@ class Material:
     val_labels: Labels
     test: torch.Tensor
     test_labels: Labels
-
-
-def dataset_of(record: RunRecord) -> Dataset:
-    """Find the images of a run; raises `DataChanged` where they are not those it was tested on, or a `DataError`."""
-    dataset = find_dataset(record.recipe.data, record.seed)
-    if dataset.fingerprint != record.data_fingerprint:
-        raise DataChanged(record.recipe.data.path)
-    return dataset
 
 
 def decode_material(dataset: Dataset, spec: PreprocessSpec, seed: int, reporter: Reporter) -> Material:

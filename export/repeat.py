@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from export.gates import check_parity
-from export.material import dataset_of
 from export.measure import run_in_batches
 from linnet.choice import open_bundle
 from linnet.cpu import usable_cpus
 from linnet.manifest import Manifest, Parity
 from trainer.images import decode
-from trainer.run import load_network, read_run
+from trainer.run import dataset_of, load_network, read_run
 
 
 def repeat_parity(directory: Path, manifest: Manifest, run: Path) -> Parity:

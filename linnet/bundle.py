@@ -20,24 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidManifest
-from linnet.manifest import MODEL_NAME_PATTERN, Manifest, Precision, Variant
-
-__all__ = [
-    "MANIFEST_FILE",
-    "MODEL_NAME_PATTERN",
-    "Manifest",
-    "Precision",
-    "Variant",
-    "bundle_directories",
-    "file_name",
-    "first_problem",
-    "next_version",
-    "read_manifest",
-    "sha256_of",
-    "to_json",
-    "verify_files",
-    "write_bundle",
-]
+from linnet.manifest import Manifest, Precision
 
 MANIFEST_FILE = "bundle.json"
 

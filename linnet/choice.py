@@ -7,17 +7,14 @@ import torch or a web framework.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, SelfTestFailed, VariantMissing
+from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, SelfTestFailed, VariantMissing, first_line
 from linnet.manifest import Manifest, Precision, Variant
-from linnet.session import PROVIDER_NAMES, Network, Provider, check_network, open_network
+from linnet.session import PROVIDER_NAMES, Network, Provider, check_network, open_network, wants_cuda
 
 Choice = Literal["auto", "fp32", "int8", "fp16"]
 
@@ -32,13 +29,6 @@ class Opened:
     variant: Variant
     network: Network
     fallback: str | None = None  # a sentence; None where the first choice is used as it is
-
-    def answers(self, images: npt.NDArray[np.uint8]) -> Iterator[tuple[npt.NDArray[np.float32], bool]]:
-        """Yield the probabilities [K] of each of the images [N, H, W, 3], and whether the answer is uncertain."""
-        outputs = self.network(images)
-        for index, row in enumerate(outputs.probabilities):
-            doubt = None if outputs.uncertainty is None else float(outputs.uncertainty[index])
-            yield row, self.variant.is_uncertain(doubt)
 
 
 def open_bundle(
@@ -56,9 +46,9 @@ def open_bundle(
         return _open_first(directory, manifest, [wanted], provider, threads)
     if "fp32" not in there:
         raise BundleMismatch(directory, "it has no fp32 variant")
-    order = ON_CPU if provider == "cpu" else ON_CUDA
+    order = ON_CUDA if wants_cuda(provider) else ON_CPU
     opened = _open_first(directory, manifest, [name for name in order if name in there], provider, threads)
-    if order is ON_CUDA and opened.network.provider == PROVIDER_NAMES["cpu"]:
+    if order is ON_CUDA and opened.network.provider == PROVIDER_NAMES["cpu"]:  # offered, and did not become active
         return open_bundle(directory, manifest, provider="cpu", threads=threads)
     return opened
 
@@ -93,13 +83,9 @@ def _open(  # noqa: PLR0913
     except (LinnetError, ModuleNotFoundError):
         raise
     except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
-        raise CorruptBundle(directory / variant.file, f"does not run ({_first_line(error)})") from error
+        raise CorruptBundle(directory / variant.file, f"does not run ({first_line(error)})") from error
     return network
 
 
 def _difference(failure: SelfTestFailed) -> str:
     return f"its probabilities differ by {failure.difference:.2g} where {failure.tolerance:.2g} is allowed"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
+def first_line(error: Exception, most: int = 160) -> str:
+    """Return the first line of another library's message, or the error's class where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 class LinnetError(Exception):
     """Any failure that a user can understand and act on; `str(error)` is the sentence to show."""
 

@@ -8,13 +8,9 @@ web framework.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-from linnet.session import Outputs
 
 Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 Grid = npt.NDArray[np.float32]  # [h, w] in 0..1: 1 where the evidence is strongest
@@ -49,22 +45,6 @@ def grid_from_occlusions(
     """Return how much of the class's `probability` each cell carries, given the probabilities with cells covered."""
     fall = probability - np.asarray(covered, dtype=np.float32)
     return _to_unit(fall.reshape(OCCLUSION_CELLS, OCCLUSION_CELLS))
-
-
-def explain(
-    image: Pixels,
-    class_index: int,
-    answer: Callable[[npt.NDArray[np.uint8]], Outputs],
-) -> Grid:
-    """Return the map of one class, by `cam` where the network gives it and by occlusion otherwise.
-
-    `answer` is a network, or whatever runs one, on images uint8 [N, H, W, 3].
-    """
-    outputs = answer(image[None])
-    if outputs.cam is not None:
-        return grid_from_cam(outputs.cam[0], class_index)
-    covered = answer(occlusions(image)).probabilities[:, class_index]
-    return grid_from_occlusions(float(outputs.probabilities[0, class_index]), covered)
 
 
 def overlay(image: Pixels, grid: Grid) -> Image.Image:

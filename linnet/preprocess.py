@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
-from linnet.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage
+from linnet.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage, first_line
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # How files of these formats are named, for whoever looks for images in a folder; what decides is the content.
@@ -93,7 +93,7 @@ def load_image(
     except ImageError:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, AssertionError and others
-        raise UnreadableImage(_reason(error)) from error
+        raise UnreadableImage(first_line(error, 120)) from error
     side = (spec.size_px, spec.size_px)
     return np.asarray(image.resize(side, _RESAMPLING[spec.interpolation], box=_kept_box(image.size, spec)))
 
@@ -106,15 +106,10 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooLarge(max_pixels) from error
     except Exception as error:
-        raise UnreadableImage(_reason(error)) from error
+        raise UnreadableImage(first_line(error, 120)) from error
     if image.width * image.height > max_pixels:
         raise ImageTooLarge(max_pixels)
     return image
-
-
-def _reason(error: Exception) -> str:
-    first_line = (str(error).splitlines() or [""])[0].strip()
-    return first_line[:120] or type(error).__name__
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -77,6 +77,13 @@ class Network:
         return list(self._session.get_inputs()[0].shape)
 
 
+def wants_cuda(provider: Provider) -> bool:
+    """Tell whether CUDA is to be tried: where it is asked for, and by 'auto' where ONNX Runtime offers it."""
+    import onnxruntime as ort
+
+    return provider == "cuda" or (provider == "auto" and PROVIDER_NAMES["cuda"] in ort.get_available_providers())
+
+
 def open_network(path: Path, *, provider: Provider = "auto", threads: int = 1, precise: bool = False) -> Network:
     """Open an ONNX file with `threads` threads inside one run.
 
@@ -94,8 +101,7 @@ def open_network(path: Path, *, provider: Provider = "auto", threads: int = 1, p
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precise:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    wants_cuda = provider == "cuda" or (provider == "auto" and PROVIDER_NAMES["cuda"] in ort.get_available_providers())
-    names = [PROVIDER_NAMES["cuda"], PROVIDER_NAMES["cpu"]] if wants_cuda else [PROVIDER_NAMES["cpu"]]
+    names = [PROVIDER_NAMES[name] for name in (("cuda", "cpu") if wants_cuda(provider) else ("cpu",))]
     if provider == "cuda" and PROVIDER_NAMES["cuda"] not in ort.get_available_providers():
         raise ProviderUnavailable(PROVIDER_NAMES["cuda"], ort.get_available_providers())
     session = ort.InferenceSession(str(path), options, providers=names, disabled_optimizers=list(DISABLED_OPTIMISERS))

@@ -40,11 +40,6 @@ class Answer:
         row: npt.NDArray[np.float32] = self.outputs.probabilities[self.row]
         return row
 
-    @property
-    def uncertainty(self) -> float | None:
-        """Return how little the image resembles the training images; None where the network does not say."""
-        return None if self.outputs.uncertainty is None else float(self.outputs.uncertainty[self.row])
-
 
 @dataclass(frozen=True, eq=False)
 class Slot:

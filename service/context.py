@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from linnet.errors import LinnetError
 from service.errors import InternalError
 from service.exchange import CLIENT_GONE, CLIENT_GONE_STATUS, OK, Exchange
 from service.logs import AccessLog
@@ -89,14 +88,12 @@ class RequestContext:
         except asyncio.CancelledError:
             exchange.code = CLIENT_GONE
             raise
-        except Exception as error:
-            if not isinstance(error, LinnetError):
-                logger.exception("Request %s failed", exchange.request_id, extra={"request_id": exchange.request_id})
+        except Exception:  # errors of ours were answered by the gate, unless the answer had begun
+            logger.exception("Request %s failed", exchange.request_id, extra={"request_id": exchange.request_id})
             if exchange.status != CLIENT_GONE_STATUS:  # the answer has begun
                 exchange.code = "internal_error"
                 raise
-            known = error if isinstance(error, LinnetError) else InternalError()
-            await respond(known, exchange)(scope, receive, send)
+            await respond(InternalError(), exchange)(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 
-from linnet.bundle import Manifest, read_manifest, verify_files
+from linnet.bundle import read_manifest, verify_files
 from linnet.choice import Opened, open_bundle
-from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, ProviderUnavailable
+from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, ProviderUnavailable, first_line
+from linnet.manifest import Manifest
 from linnet.session import Network
 from service.batcher import Batcher
 from service.engine import Engine
@@ -80,7 +81,7 @@ class Loader:
         try:
             _warm_up(opened.network, manifest, settings.max_batch_size)
         except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
-            raise CorruptBundle(directory / opened.variant.file, f"does not run ({_first_line(error)})") from error
+            raise CorruptBundle(directory / opened.variant.file, f"does not run ({first_line(error)})") from error
         return self._assemble(manifest, opened)
 
     def _assemble(self, manifest: Manifest, opened: Opened) -> Model:
@@ -97,7 +98,3 @@ def _warm_up(network: Network, manifest: Manifest, max_batch_size: int) -> None:
     side = manifest.preprocess.size_px
     for batch_size in (1, max_batch_size):
         network(np.zeros((batch_size, side, side, 3), np.uint8))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

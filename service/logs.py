@@ -20,6 +20,14 @@ FLUSH_S = 0.2
 _OWN_KEYS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
 
+class ConsoleFormatter(logging.Formatter):
+    """A line of text, with the time that the lines of requests have."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802
+        """Return the time in UTC."""
+        return _timestamp(record.created)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object per message; what `extra` names stands beside the message."""
 
@@ -43,7 +51,7 @@ def log_config(log_format: LogFormat, level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "console": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "console": {"()": ConsoleFormatter, "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
             "json": {"()": JsonFormatter},
         },
         "handlers": {

@@ -14,12 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from linnet.errors import ImageError
+from linnet.manifest import Variant
+from linnet.session import Outputs
 from service.batcher import Answer
 from service.decoder import Decoder
 from service.problems import code_of
 from service.repository import Model
 
-Top = list[tuple[int, float]]  # class and its probability, most probable first
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What is said of one image."""
+
+    top: list[tuple[int, float]]  # class and its probability, most probable first; at least one
+    uncertain: bool
 
 
 @dataclass(frozen=True)
@@ -65,23 +73,25 @@ async def answer_pixels(images: npt.NDArray[np.uint8], model: Model) -> list[Ans
     return [answer for answer in answers if isinstance(answer, Answer)]
 
 
-def tally(model: Model, results: Sequence[Result], found: Sequence[Top]) -> None:
+def tally(model: Model, results: Sequence[Result], said: Sequence[Ranking | ImageError]) -> None:
     """Put every image of an answered request into the metrics."""
-    for result, best in zip(results, found, strict=True):
-        if isinstance(result.answer, ImageError):
-            model.metrics.add_images([code_of(result.answer)])
+    for result, ranking in zip(results, said, strict=True):
+        if isinstance(ranking, ImageError):
+            model.metrics.add_images([code_of(ranking)])
         else:
-            model.metrics.add_answer(result.answer.queue_ms, result.decode_ms)
-            uncertain = model.variant.is_uncertain(result.answer.uncertainty)
-            model.metrics.add_prediction(*best[0], uncertain=uncertain)
+            assert isinstance(result.answer, Answer)  # what is ranked was answered
+            _tally_one(model, result.answer, result.decode_ms, ranking)
 
 
 def tally_pixels(model: Model, answers: Sequence[Answer]) -> None:
     """Put images that came as pixels into the metrics."""
     for answer in answers:
-        model.metrics.add_answer(answer.queue_ms, None)
-        uncertain = model.variant.is_uncertain(answer.uncertainty)
-        model.metrics.add_prediction(*top(answer.probabilities, 1)[0], uncertain=uncertain)
+        _tally_one(model, answer, None, rank(model.variant, answer.outputs, answer.row, 1))
+
+
+def _tally_one(model: Model, answer: Answer, decode_ms: float | None, ranking: Ranking) -> None:
+    model.metrics.add_answer(answer.queue_ms, decode_ms)
+    model.metrics.add_prediction(*ranking.top[0], uncertain=ranking.uncertain)
 
 
 def slowest_ms(answers: Sequence[Answer]) -> dict[str, float]:
@@ -102,13 +112,20 @@ def _since_ms(begin_s: float) -> float:
     return (time.perf_counter() - begin_s) * 1000
 
 
-def tops(model: Model, results: Sequence[Result], top_k: int) -> list[Top]:
-    """Return the most probable classes of each image, at least one; nothing for an image that could not be read."""
-    k = min(top_k, len(model.manifest.classes))
-    return [[] if isinstance(result.answer, ImageError) else top(result.answer.probabilities, k) for result in results]
+def rank_all(model: Model, results: Sequence[Result], top_k: int) -> list[Ranking | ImageError]:
+    """Return what is said of each image."""
+    return [
+        result.answer
+        if isinstance(result.answer, ImageError)
+        else rank(model.variant, result.answer.outputs, result.answer.row, top_k)
+        for result in results
+    ]
 
 
-def top(probabilities: npt.NDArray[np.float32], k: int) -> Top:
-    """Return the k most probable classes (all where there are fewer) as index and probability; ties by index."""
-    order = np.argsort(-probabilities, kind="stable")[:k]
-    return [(int(index), round(float(probabilities[index]), 6)) for index in order]
+def rank(variant: Variant, outputs: Outputs, row: int, top_k: int) -> Ranking:
+    """Return what a row of the outputs says: its `top_k` classes, or all where there are fewer; ties by index."""
+    probabilities = outputs.probabilities[row]
+    order = np.argsort(-probabilities, kind="stable")[:top_k]
+    top = [(int(index), round(float(probabilities[index]), 6)) for index in order]
+    uncertainty = None if outputs.uncertainty is None else float(outputs.uncertainty[row])
+    return Ranking(top, variant.is_uncertain(uncertainty))

@@ -10,52 +10,51 @@ from typing import Any
 
 import orjson
 
-from linnet.bundle import Manifest
 from linnet.errors import ImageError
+from linnet.manifest import Manifest
 from service.errors import UnknownModel
 from service.exchange import Exchange
 from service.explanation import Explanation
-from service.prediction import Result, Top, slowest_ms
+from service.prediction import Ranking, Result, slowest_ms
 from service.problems import code_of
 from service.repository import Absent, Model, Repository
 from service.schemas import MetricsBody, ModelBody
 
 
 def predict_body(
-    model: Model, exchange: Exchange, filenames: Sequence[str | None], results: Sequence[Result], found: Sequence[Top]
+    model: Model, exchange: Exchange, filenames: Sequence[str | None], said: Sequence[Ranking | ImageError]
 ) -> bytes:
     """Return the answer of POST /predict as JSON; `service.schemas.PredictBody` describes it."""
     return orjson.dumps(
         {
-            "model": model.name,
-            "version": str(model.version),
-            "variant": model.variant.precision,
-            "request_id": exchange.request_id,
+            **_who_answers(model, exchange),
             "predictions": [
-                prediction(model.manifest, filename, result.answer)
-                if isinstance(result.answer, ImageError)
-                else prediction(
-                    model.manifest, filename, best, uncertain=model.variant.is_uncertain(result.answer.uncertainty)
-                )
-                for filename, result, best in zip(filenames, results, found, strict=True)
+                prediction(model.manifest, filename, one) for filename, one in zip(filenames, said, strict=True)
             ],
             "timing_ms": {stage: round(ms, 3) for stage, ms in exchange.timing_ms.items()},
         }
     )
 
 
-def prediction(
-    manifest: Manifest, filename: str | None, answer: Top | ImageError, *, uncertain: bool = False
-) -> dict[str, Any]:
+def prediction(manifest: Manifest, filename: str | None, said: Ranking | ImageError) -> dict[str, Any]:
     """Return what is said of one image, by its most probable classes or by the error that kept it from having any.
 
     `service.schemas.Prediction` and `FailedPrediction` describe it.
     """
-    if isinstance(answer, ImageError):
-        return {"filename": filename, "error": {"code": code_of(answer), "detail": str(answer)}}
-    scores = [{"label": manifest.classes[index], "probability": probability} for index, probability in answer]
+    if isinstance(said, ImageError):
+        return {"filename": filename, "error": {"code": code_of(said), "detail": str(said)}}
+    scores = [{"label": manifest.classes[index], "probability": probability} for index, probability in said.top]
     label, confidence = scores[0].values()
-    return {"filename": filename, "label": label, "confidence": confidence, "uncertain": uncertain, "top": scores}
+    return {"filename": filename, "label": label, "confidence": confidence, "uncertain": said.uncertain, "top": scores}
+
+
+def _who_answers(model: Model, exchange: Exchange) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "version": str(model.version),
+        "variant": model.variant.precision,
+        "request_id": exchange.request_id,
+    }
 
 
 def timing_ms(results: Sequence[Result]) -> dict[str, float]:
@@ -68,10 +67,7 @@ def explain_body(model: Model, exchange: Exchange, found: Explanation) -> bytes:
     """Return the answer of POST /explain as JSON; `service.schemas.ExplainBody` describes it."""
     return orjson.dumps(
         {
-            "model": model.name,
-            "version": str(model.version),
-            "variant": model.variant.precision,
-            "request_id": exchange.request_id,
+            **_who_answers(model, exchange),
             "label": found.label,
             "probability": round(found.probability, 6),
             "method": found.method,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from linnet.bundle import Manifest, Variant
+from linnet.manifest import Manifest, Variant
 from service.batcher import Batcher
 from service.engine import Engine
 from service.errors import ModelUnavailable, ModelUnloaded, NotReady, UnknownModel, UnknownVersion

@@ -5,6 +5,7 @@ Must not import ONNX Runtime.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from fastapi import APIRouter, Request
@@ -13,12 +14,15 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from linnet.errors import ImageError
 from service import present
+from service.admission import Hold
 from service.answering import accounted, deadline, use, while_connected
+from service.body import Upload
 from service.lifecycle import Service
 from service.openapi import PREDICT_BODY, PREDICT_PARAMETERS
-from service.prediction import predict, tally, tops
+from service.prediction import Result, predict, rank_all, tally
 from service.problems import openapi_responses, respond
 from service.query import predict_query
+from service.repository import Model
 from service.schemas import ModelsBody, PredictBody, StatusBody
 from service.scrape import exposition
 from service.uploads import declared_bytes, read_uploads
@@ -53,16 +57,20 @@ async def post_predict(request: Request) -> Response:
             uploads = await read_uploads(request.headers, request.receive, hold, service.limits, service.pool)
             exchange.body_bytes = hold.bytes
             with accounted(model, exchange, len(uploads)):
-                work = predict(await images_of(uploads, service.fetcher, hold), model, service.decoder)
+                work = _answer(uploads, model, service, hold)
                 results = await while_connected(request.receive, work)
     exchange.timing_ms = present.timing_ms(results)
-    found = tops(model, results, query.top_k)
-    tally(model, results, found)
-    if len(results) == 1 and isinstance(results[0].answer, ImageError):
-        return respond(results[0].answer, exchange)
+    said = rank_all(model, results, query.top_k)
+    tally(model, results, said)
+    if len(said) == 1 and isinstance(said[0], ImageError):
+        return respond(said[0], exchange)
     filenames = [upload.filename for upload in uploads]
-    body = present.predict_body(model, exchange, filenames, results, found)
+    body = present.predict_body(model, exchange, filenames, said)
     return Response(body, media_type="application/json")
+
+
+async def _answer(uploads: Sequence[Upload], model: Model, service: Service, hold: Hold) -> list[Result]:
+    return await predict(await images_of(uploads, service.fetcher, hold), model, service.decoder)
 
 
 @router.get("/models", responses=openapi_responses(401, 503), tags=["models"], summary="List the models")

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from linnet.bundle import MODEL_NAME_PATTERN
 from linnet.choice import Choice
 from linnet.cpu import usable_cpus
+from linnet.manifest import MODEL_NAME_PATTERN
 from linnet.preprocess import DEFAULT_MAX_PIXELS
 from linnet.session import Provider
 from service.start_errors import InvalidSetting, UnknownSetting

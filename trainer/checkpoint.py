@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from linnet.errors import first_line
 from trainer.disk import FULL_DISK_ADVICE, replacing
 from trainer.errors import InvalidRun
 from trainer.history import Epoch
@@ -62,4 +63,4 @@ def load_checkpoint(directory: Path) -> Checkpoint:
         state["history"] = [Epoch(**row) for row in state["history"]]
         return Checkpoint(**state)
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-        raise InvalidRun(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+        raise InvalidRun(path, first_line(error)) from error

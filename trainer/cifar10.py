@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from linnet.errors import first_line
 from trainer.errors import CannotDownload
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def unpack_cifar10(root: Path) -> Path:
             try:
                 images = CIFAR10(str(root), train=split == "train", download=True)
             except (OSError, RuntimeError) as error:
-                raise CannotDownload("CIFAR-10", root, str(error).splitlines()[0]) from error
+                raise CannotDownload("CIFAR-10", root, first_line(error)) from error
             _write_split(images, staging / split)
         staging.chmod(0o755)
         staging.rename(tree)

@@ -21,6 +21,12 @@ def check_space(folder: Path, needed_bytes: int, advice: str) -> None:
         raise DiskFull(folder, f"{needed_bytes / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free", advice)
 
 
+def replace_file(path: Path, content: bytes, advice: str = FULL_DISK_ADVICE) -> None:
+    """Write a file in one step, or leave what was there. Raises `DiskFull`."""
+    with replacing(path, path.with_name(f".{path.name}"), advice) as staging:
+        staging.write_bytes(content)
+
+
 @contextmanager
 def replacing(path: Path, staging: Path, advice: str) -> Iterator[Path]:
     """Yield `staging` to write to, and rename it to `path` once it is whole; a failure removes it.

@@ -234,3 +234,12 @@ class Interrupted(Stopped):
             else "no epoch was finished, so start it again"
         )
         super().__init__(f"Interrupted: {advice}.")
+
+
+class DataChanged(DataError):
+    """The images are not the ones the run was trained and tested on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"The images in {path} are not the ones this run was tested on: restore them, or train on what is there."
+        )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from linnet.bundle import first_problem, to_json
+from trainer.disk import replace_file
 from trainer.errors import InvalidRun
 
 EVALUATION_FILE = "evaluation.json"
@@ -107,17 +109,14 @@ class Evaluated:
 
 
 def write_evaluation(directory: Path, evaluated: Evaluated) -> None:
-    """Write both files, each in one step."""
+    """Write both files, each in one step. Raises `DiskFull`."""
     arrays: dict[str, npt.NDArray[np.generic]] = {}
     for split, predictions in evaluated.predictions.items():
         arrays[f"{split}_logits"], arrays[f"{split}_labels"] = predictions.logits, predictions.labels
-    staging = directory / f".{PREDICTIONS_FILE}"
-    with staging.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    staging.replace(directory / PREDICTIONS_FILE)
-    staging = directory / f".{EVALUATION_FILE}"
-    staging.write_text(to_json(evaluated.evaluation), encoding="utf-8")
-    staging.replace(directory / EVALUATION_FILE)
+    content = BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **arrays)
+    replace_file(directory / PREDICTIONS_FILE, content.getvalue())
+    replace_file(directory / EVALUATION_FILE, to_json(evaluated.evaluation).encode())
 
 
 def has_evaluation(directory: Path) -> bool:

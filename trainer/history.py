@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from io import StringIO
 from pathlib import Path
 
+from trainer.disk import replace_file
 from trainer.errors import InvalidRun
 
 HISTORY_FILE = "history.csv"
@@ -28,13 +30,12 @@ class Epoch:
 
 
 def write_history(directory: Path, history: Sequence[Epoch]) -> None:
-    """Replace `history.csv` in one step; numbers that do not exist are empty."""
-    staging = directory / f".{HISTORY_FILE}"
-    with staging.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [column.name for column in fields(Epoch)])
-        writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in history)
-    staging.replace(directory / HISTORY_FILE)
+    """Replace `history.csv` in one step; numbers that do not exist are empty. Raises `DiskFull`."""
+    text = StringIO(newline="")
+    writer = csv.DictWriter(text, [column.name for column in fields(Epoch)])
+    writer.writeheader()
+    writer.writerows(asdict(epoch) for epoch in history)
+    replace_file(directory / HISTORY_FILE, text.getvalue().encode())
 
 
 def read_history(directory: Path) -> list[Epoch]:

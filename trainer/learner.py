@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from linnet.errors import first_line
 from trainer.balance import class_weights, even_order
 from trainer.distributed import (
     average_statistics,
@@ -151,7 +152,7 @@ def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
         try:
             outputs: torch.Tensor = fast(inputs)
         except TorchDynamoException as error:
-            raise CannotCompile(str(error).splitlines()[0]) from error
+            raise CannotCompile(first_line(error)) from error
         return outputs
 
     return forward

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from linnet.errors import first_line
 from linnet.preprocess import PreprocessSpec
 from trainer.architectures import TIMM_PREFIX
 from trainer.backbones import BACKBONES, Backbone, Parts
@@ -55,6 +56,11 @@ class Classifier(nn.Module):
         """Return logits [N, K] of images [N, H, W, 3]."""
         logits: torch.Tensor = self.head(self.embed(images))
         return logits
+
+
+def chosen_device() -> str:
+    """Return where networks run: on CUDA where there is any."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build_classifier(
@@ -117,7 +123,7 @@ def _read(path: Path, backbone: str) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise WeightsMismatch(path, backbone, str(error).splitlines()[0]) from error
+        raise WeightsMismatch(path, backbone, first_line(error)) from error
 
 
 def _are_of_a_run(names: Iterable[str]) -> bool:
@@ -129,7 +135,7 @@ def _load(model: nn.Module, weights: dict[str, torch.Tensor], source: str, backb
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
-        raise WeightsMismatch(Path(source), backbone, str(error).splitlines()[0]) from error
+        raise WeightsMismatch(Path(source), backbone, first_line(error)) from error
 
 
 def frozen_block_count(network: Classifier) -> int:

@@ -15,7 +15,8 @@ from trainer.data import Example, find_dataset
 from trainer.images import decode, labels_of
 from trainer.inputs import Split
 from trainer.learner import Learner
-from trainer.network import build_classifier, train_mode
+from trainer.memory import keep_freed_blocks
+from trainer.network import build_classifier, chosen_device, train_mode
 from trainer.progress import Reporter
 from trainer.rate_errors import NoRateFound, UnknownPhase
 from trainer.recipe import Phase, Recipe
@@ -62,12 +63,13 @@ def find_rate(recipe: Recipe, phase_name: str | None = None, *, reporter: Report
     as the sweep needs. Raises `UnknownPhase`, a `DataError` or what `build_classifier` raises.
     """
     phase = _phase(recipe, phase_name)
+    keep_freed_blocks()
     spec = recipe.preprocess.model_copy(update={"size_px": phase.size_px or recipe.preprocess.size_px})
     dataset = find_dataset(recipe.data, recipe.seed)
     few = _sample(dataset.train, STEPS * phase.batch_size, recipe.seed)
     torch.manual_seed(recipe.seed)
     network = build_classifier(recipe.network, len(dataset.classes), recipe.preprocess)
-    network = network.to("cuda" if torch.cuda.is_available() else "cpu")
+    network = network.to(chosen_device())
     reporter.start(f"decode {len(few)} images at {spec.size_px} px", len(few))
     train = Split(decode(few, spec, reporter.advance), labels_of(few))
     val = Split(train.images[:1], train.labels[:1])  # a learner wants one; the sweep validates nothing

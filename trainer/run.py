@@ -16,9 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from linnet.bundle import first_problem, to_json
+from linnet.errors import first_line
 from linnet.preprocess import PreprocessSpec
-from trainer.disk import FULL_DISK_ADVICE, replacing
-from trainer.errors import InvalidRun, RunNotFound
+from trainer.data import Dataset, find_dataset
+from trainer.disk import replace_file
+from trainer.errors import DataChanged, InvalidRun, RunNotFound
 from trainer.evaluation import Evaluation, SplitEvaluation
 from trainer.network import Classifier, build_classifier
 from trainer.recipe import Recipe
@@ -73,9 +75,8 @@ def headline(evaluation: Evaluation) -> dict[Literal["val", "test"], SplitMetric
 def write_run(directory: Path, record: RunRecord, network: Classifier) -> None:
     """Write the weights and then `run.json`, each in one step. Raises `DiskFull`."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    for name, content in ((WEIGHTS_FILE, save(weights)), (RUN_FILE, to_json(record).encode())):
-        with replacing(directory / name, directory / f".{name}", FULL_DISK_ADVICE) as staging:
-            staging.write_bytes(content)
+    replace_file(directory / WEIGHTS_FILE, save(weights))
+    replace_file(directory / RUN_FILE, to_json(record).encode())
 
 
 def is_finished(directory: Path) -> bool:
@@ -101,5 +102,13 @@ def load_network(directory: Path, record: RunRecord) -> Classifier:
     try:
         network.load_state_dict(load_file(path), strict=True)
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise InvalidRun(path, str(error).splitlines()[0]) from error
+        raise InvalidRun(path, first_line(error)) from error
     return network.eval()
+
+
+def dataset_of(record: RunRecord) -> Dataset:
+    """Find the images of a run; raises `DataChanged` where they are not those it was tested on, or a `DataError`."""
+    dataset = find_dataset(record.recipe.data, record.seed)
+    if dataset.fingerprint != record.data_fingerprint:
+        raise DataChanged(record.recipe.data.path)
+    return dataset

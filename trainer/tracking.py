@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
+from linnet.errors import first_line
 from trainer.evaluation import Evaluation
 from trainer.history import Epoch
 from trainer.recipe import Recipe
@@ -130,7 +131,7 @@ class Mlflow:
             self._client = mlflow.MlflowClient(tracking_uri=uri)
             self._run_id = self._continued() or self._started(recipe, mlflow.entities.Param)
         except Exception as error:  # stores raise what they like
-            raise MlflowUnreachable(uri, _first_line(error)) from error
+            raise MlflowUnreachable(uri, first_line(error).rstrip(". ")) from error
 
     def tell(self, step: int, scalars: Mapping[str, float]) -> None:
         """Add one point to each of the curves named."""
@@ -167,11 +168,8 @@ class Mlflow:
             call()
         except Exception as error:  # stores raise what they like, and no tracking is worth a training
             self._is_broken = True
-            self._say(f"MLflow is told no more of this run: {_first_line(error)}.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200].rstrip(". ")
+            reason = first_line(error).rstrip(". ")
+            self._say(f"MLflow is told no more of this run: {reason}.")
 
 
 def _mlflow() -> Any:

@@ -25,7 +25,7 @@ from trainer.images import decode, labels_of
 from trainer.inputs import Split
 from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
-from trainer.network import Classifier, build_classifier
+from trainer.network import Classifier, build_classifier, chosen_device
 from trainer.phase import Watch, run_phase
 from trainer.progress import Reporter
 from trainer.provenance import device_name, git_revision, library_versions
@@ -206,16 +206,12 @@ def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:
     if state.network:
         network.load_state_dict(state.network)
     distributed.synchronise_norms(network)
-    return network.to(_device())
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return network.to(chosen_device())
 
 
 def _on_the_device(images: torch.Tensor) -> torch.Tensor:
     """Move images to the device where they take no more than half of its free memory."""
-    if _device() == "cuda" and images.nbytes < torch.cuda.mem_get_info()[0] / 2:
+    if chosen_device() == "cuda" and images.nbytes < torch.cuda.mem_get_info()[0] / 2:
         return images.to("cuda")
     return images
 

@@ -98,12 +98,16 @@ def predict(picture: Picture, question: Question) -> Call[Prediction]:
         (item,) = body.pop("predictions")
         return parse(Prediction, {**body, **item, "filename": picture.filename})
 
-    return _about(picture, "/predict", question, read)
+    return _about(picture, "/predict", question.params, read)
 
 
 def explain(picture: Picture, question: Question) -> Call[Explanation]:
     """Ask which parts of an image speak for a class."""
-    return _about(picture, "/explain", question, lambda reply: parse(Explanation, json.loads(reply.content)))
+
+    def read(reply: Reply) -> Explanation:
+        return parse(Explanation, json.loads(reply.content))
+
+    return _about(picture, "/explain", {**question.params, "format": "json"}, read)
 
 
 def explain_png(picture: Picture, question: Question) -> Call[bytes]:
@@ -114,15 +118,11 @@ def explain_png(picture: Picture, question: Question) -> Call[bytes]:
             raise Mismatch("no PNG")
         return reply.content
 
-    return _about(picture, "/explain", question, read, accept="image/png")
+    return _about(picture, "/explain", {**question.params, "format": "png"}, read)
 
 
-def _about(
-    picture: Picture, path: str, question: Question, read: Callable[[Reply], T], accept: str = "application/json"
-) -> Call[T]:
-    headers = {"Content-Type": IMAGE_TYPE, "Accept": accept}
-    shape = {"format": accept.rpartition("/")[2]} if path == "/explain" else {}
-    return Call("POST", path, read, question.params | shape, headers, picture.data)
+def _about(picture: Picture, path: str, params: Mapping[str, str], read: Callable[[Reply], T]) -> Call[T]:
+    return Call("POST", path, read, params, {"Content-Type": IMAGE_TYPE}, picture.data)
 
 
 def models() -> Call[tuple[Model, ...]]:

@@ -158,15 +158,15 @@ def lr_find(
     output: Annotated[Path, typer.Option(help="Where the plot goes.")] = Path("lr-find.png"),
 ) -> None:
     """Sweep the learning rate of a recipe's phase; prints the rate at which the loss falls fastest."""
+    from trainer.disk import replace_file
     from trainer.progress import Reporter
     from trainer.rate_finder import find_rate
     from trainer.recipe_file import load_recipe
     from trainer.report.charts import draw_sweep, to_png
-    from trainer.report.render import replace_file
 
     with Reporter() as reporter:
         sweep = find_rate(load_recipe(recipe, overrides or []), phase, reporter=reporter)
-        replace_file(output, to_png(draw_sweep(sweep)))
+        replace_file(output, to_png(draw_sweep(sweep)), "free some, or name another --output")
         reporter.say(
             f"phase {sweep.phase}: the loss falls fastest at {sweep.steepest:.2g} and is lowest at "
             f"{sweep.at_minimum:.2g} (a tenth of that is {sweep.at_minimum / 10:.2g}); plot in {output}"

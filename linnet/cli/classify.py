@@ -51,8 +51,7 @@ class RunStopped(LinnetError):
 
 def classify_here(sources: Iterable[Source], bundle: Path, top_k: int) -> Iterator[Row]:
     """Answer images with a bundle in this process, on the CPU; raises a `BundleError` before the first."""
-    from service.prediction import top
-    from service.present import prediction
+    from linnet.cli.in_process import answer_batch
 
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
@@ -60,18 +59,8 @@ def classify_here(sources: Iterable[Source], bundle: Path, top_k: int) -> Iterat
     waiting = iter(sources)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         while batch := list(islice(waiting, BATCH_SIZE)):
-            inputs = list(pool.map(lambda source: _load(source, manifest.preprocess), batch))
-            images = [image for image in inputs if isinstance(image, np.ndarray)]
-            answers = opened.answers(np.stack(images)) if images else iter(())
-            for source, loaded in zip(batch, inputs, strict=True):
-                if isinstance(loaded, OSError):
-                    yield _unreadable(source, loaded)
-                elif isinstance(loaded, ImageError):
-                    yield ROW.validate_python(prediction(manifest, source.name, loaded))
-                else:
-                    probabilities, uncertain = next(answers)
-                    best = top(probabilities, top_k)
-                    yield ROW.validate_python(prediction(manifest, source.name, best, uncertain=uncertain))
+            inputs = pool.map(lambda source: (source.name, _load(source, manifest.preprocess)), batch)
+            yield from map(ROW.validate_python, answer_batch(opened, manifest, list(inputs), top_k))
 
 
 def _load(source: Source, spec: PreprocessSpec) -> npt.NDArray[np.uint8] | ImageError | OSError:  # [H, W, 3]
@@ -115,11 +104,6 @@ def _row(result: PredictionThere | FailedThere) -> Row:
         uncertain=result.uncertain,
         top=[Score(label=score.label, probability=score.probability) for score in result.top],
     )
-
-
-def _unreadable(source: Source, error: OSError) -> FailedPrediction:
-    detail = f"The file cannot be read ({error.strerror or error}): check it."
-    return FailedPrediction(filename=source.name, error=ItemError(code="unreadable_file", detail=detail))
 
 
 def default_bundle(models_dir: Path, model: str | None = None) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +12,6 @@ import typer
 from linnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from linnet.cli.classify import Row
     from linnet.cli.tally import Tally
 
@@ -76,29 +73,16 @@ def predict(  # noqa: PLR0913
 
 def _write(rows: Iterator[Row], output: Path | None, tally: Tally, *, as_table: bool, total: int, done: int) -> int:  # noqa: PLR0913
     """Write every row and count it; return how many images failed."""
+    from linnet.cli.progress import progress_of_images
     from linnet.cli.rows import as_json, as_text, open_output
     from service.schemas import FailedPrediction
 
     failures = 0
     first = list(islice(rows, 1))  # where not even one image is answered no file is made
-    with open_output(output) as file, _bar(total, done, rows_are_seen=file.isatty()) as bar:
+    with open_output(output) as file, progress_of_images(total, done, is_off=file.isatty()) as advance:
         for row in chain(first, rows):
             file.write((as_text(row) if as_table else as_json(row)) + "\n")
             tally.add(row)
             failures += isinstance(row, FailedPrediction)
-            bar.advance(bar.task_ids[0])
+            advance(1)
     return failures
-
-
-@contextmanager
-def _bar(total: int, done: int, rows_are_seen: bool) -> Iterator[Progress]:
-    """Show progress on a terminal, unless the rows themselves are seen there."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    is_off = rows_are_seen or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False, disable=is_off) as bar:
-        bar.add_task("images", total=total, completed=done)
-        yield bar

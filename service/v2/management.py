@@ -74,11 +74,7 @@ _CHANGE_RESPONSES = openapi.error_responses(400, 401, 403, 404, 422, 500, 503)
 )
 async def post_load(request: Request, name: str) -> Response:
     """Load every version of a model from its files; what served before serves until the new one answers, or goes on."""
-    service = service_of(request)
-    service.keys.check_admin(request.headers)
-    _object(await _small_body(request))
-    await service.change(Change("load", name))
-    return Response(b"{}", media_type="application/json")
+    return await _change(request, Change("load", name))
 
 
 @router.post(
@@ -89,10 +85,14 @@ async def post_load(request: Request, name: str) -> Response:
 )
 async def post_unload(request: Request, name: str) -> Response:
     """Let every version of a model go when its requests are answered, and return its memory."""
+    return await _change(request, Change("unload", name))
+
+
+async def _change(request: Request, change: Change) -> Response:
     service = service_of(request)
     service.keys.check_admin(request.headers)
     _object(await _small_body(request))
-    await service.change(Change("unload", name))
+    await service.change(change)
     return Response(b"{}", media_type="application/json")
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import orjson
 from pydantic import ValidationError
 
-from linnet.bundle import Manifest, first_problem
+from linnet.bundle import first_problem
+from linnet.manifest import Manifest
 from service.v2.errors import InvalidTensor, TensorTextTooLarge, UnknownOutput
 from service.v2.schemas import InferInput, InferRequest
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from export.export import Plan, export_run
-from linnet.bundle import Manifest, read_manifest
+from linnet.bundle import read_manifest
+from linnet.manifest import Manifest
 from tests.service.running import service_at
 from tests.trainer.trees import write_photos
 from trainer.backbones import BACKBONES

@@ -14,16 +14,17 @@ import pytest
 import torch
 
 import trainer
-from export.errors import DataChanged, InvalidModelName, ParityFailed
+from export.errors import InvalidModelName, ParityFailed
 from export.export import export_run
 from export.gates import BATCH_SIZES, LARGEST_DIFFERENCE, check_parity
 from export.measure import measure, run_in_batches
-from linnet.bundle import MANIFEST_FILE, Manifest, read_manifest, verify_files
+from linnet.bundle import MANIFEST_FILE, read_manifest, verify_files
 from linnet.errors import BundleExists
+from linnet.manifest import Manifest
 from linnet.preprocess import load_image
 from linnet.session import Network, Outputs, check_network, open_network
 from trainer.data import Dataset, find_dataset
-from trainer.errors import InvalidRun, RunNotFound
+from trainer.errors import DataChanged, InvalidRun, RunNotFound
 from trainer.evaluate import predict_logits
 from trainer.evaluation import read_evaluation
 from trainer.images import decode

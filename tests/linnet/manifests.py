@@ -7,7 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from linnet.bundle import Manifest, Precision, file_name
+from linnet.bundle import file_name
+from linnet.manifest import Manifest, Precision
 from tests.golden.make_golden import encode, quarters
 
 CLASSES = ("cat", "dog", "newt")

@@ -14,8 +14,6 @@ from pydantic import ValidationError
 
 from linnet.bundle import (
     MANIFEST_FILE,
-    Manifest,
-    Precision,
     bundle_directories,
     next_version,
     read_manifest,
@@ -25,7 +23,7 @@ from linnet.bundle import (
     write_bundle,
 )
 from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidManifest
-from linnet.manifest import Tensor
+from linnet.manifest import Manifest, Precision, Tensor
 from tests.linnet.manifests import CLASSES, manifest, write_sources
 
 CONTENTS: dict[Precision, bytes] = {"fp32": b"a network", "int8": b"a small network"}

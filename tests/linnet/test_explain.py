@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,13 +11,11 @@ import pytest
 from linnet.explain import (
     COVER,
     OCCLUSION_CELLS,
-    explain,
     grid_from_cam,
     grid_from_occlusions,
     occlusions,
     overlay,
 )
-from linnet.session import Outputs
 
 SIDE = 70
 PATCH = (slice(50, 70), slice(0, 20))  # lower left
@@ -28,18 +28,26 @@ def picture() -> npt.NDArray[np.uint8]:
     return image
 
 
-def redness(images: npt.NDArray[np.uint8], *, has_cam: bool = False) -> Outputs:
-    """Answer as a network that looks for red: class 1 where there is some, by its mean."""
-    red = (images[..., 0].astype(np.float32) - images[..., 1]).clip(0) / 255  # [N, H, W]
-    share = red.mean((1, 2)) / 0.1
-    rows = np.stack([1 - share, share], 1).astype(np.float32)
-    cam = np.stack([-red, red], 1)[:, :, ::10, ::10].astype(np.float32) if has_cam else None
-    return Outputs(rows, rows, rows, cam=cam)
+def red_of(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:  # [N, H, W]
+    """Return what a network that looks for red sees."""
+    return np.asarray((images[..., 0].astype(np.float32) - images[..., 1]).clip(0) / 255, np.float32)
 
 
-@pytest.mark.parametrize("has_cam", [True, False])
-def test_the_map_points_at_the_evidence(has_cam: bool) -> None:
-    grid = explain(picture(), 1, lambda images: redness(images, has_cam=has_cam))
+def by_cam(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    red = red_of(image[None])[0, ::10, ::10]
+    return grid_from_cam(np.stack([-red, red]), 1)
+
+
+def by_occlusion(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    whole, *covered = red_of(np.concatenate([image[None], occlusions(image)])).mean((1, 2)) / 0.1
+    return grid_from_occlusions(float(whole), np.array(covered, np.float32))
+
+
+@pytest.mark.parametrize("explain", [by_cam, by_occlusion])
+def test_the_map_points_at_the_evidence(
+    explain: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
+) -> None:
+    grid = explain(picture())
     assert grid.dtype == np.float32
     assert grid.shape == (7, 7)
     assert (grid.min(), grid.max()) == (0, 1)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from linnet.bundle import Manifest
 from linnet.errors import BundleMismatch, ProviderUnavailable, SelfTestFailed
+from linnet.manifest import Manifest
 from linnet.preprocess import load_image
 from linnet.session import SELF_TEST_TOLERANCE, Network, check_network, open_network
 from tests.linnet.manifests import CLASSES, SIZE_PX, manifest

@@ -16,7 +16,8 @@ import onnx
 from onnx import TensorProto, helper
 from PIL import Image
 
-from linnet.bundle import Manifest, sha256_of, write_bundle
+from linnet.bundle import sha256_of, write_bundle
+from linnet.manifest import Manifest
 from linnet.preprocess import load_image
 from linnet.session import open_network
 

@@ -12,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 
-from linnet.bundle import Manifest, read_manifest
+from linnet.bundle import read_manifest
+from linnet.manifest import Manifest
 from linnet.preprocess import load_image
 from linnet.session import open_network
 from service.app import create_app

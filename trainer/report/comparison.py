@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from trainer.disk import replace_file
 from trainer.evaluation import Evaluation, has_evaluation, read_evaluation
 from trainer.history import Epoch, read_history
 from trainer.metrics import wilson_interval
 from trainer.report.charts import to_png
 from trainer.report.comparison_charts import Entry, draw_accuracies, draw_progress, draw_trades
 from trainer.report.page import Block, Notice, Page, Picture, Section, Table, Text
-from trainer.report.render import render_html, replace_file
+from trainer.report.render import FULL_DISK_ADVICE, render_html
 from trainer.report.wording import amount, duration, percent
 from trainer.run import WEIGHTS_FILE, RunRecord, read_run
 
@@ -88,7 +89,7 @@ def _row(one: Contender) -> tuple[str, ...]:
 
 def write_comparison(contenders: Sequence[Contender], path: Path) -> None:
     """Write the table and its plots as one self-contained HTML file."""
-    replace_file(path, render_html(comparison_page(contenders)).encode())
+    replace_file(path, render_html(comparison_page(contenders)).encode(), FULL_DISK_ADVICE)
 
 
 def comparison_page(contenders: Sequence[Contender]) -> Page:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from linnet.errors import LinnetError
-from trainer.data import Dataset, Example, find_dataset
+from trainer.data import Dataset, Example
 from trainer.evaluation import Evaluated, EvaluatedSplit, has_evaluation, read_evaluation, write_evaluation
 from trainer.final_evaluation import evaluate_splits
 from trainer.history import Epoch, read_history
@@ -16,7 +16,7 @@ from trainer.images import decode, labels_of
 from trainer.inputs import Split
 from trainer.network import Classifier, build_classifier
 from trainer.progress import Reporter
-from trainer.run import RunRecord, load_network, read_run
+from trainer.run import RunRecord, dataset_of, load_network, read_run
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,9 @@ def gather(directory: Path, reporter: Reporter) -> Material:
 def _dataset(record: RunRecord) -> Dataset | Absent:
     """Return the images of the run if they are where they were, and the same ones."""
     try:
-        dataset = find_dataset(record.recipe.data, record.seed)
+        return dataset_of(record)
     except LinnetError as error:
         return Absent(f"The images of this run are no longer there. {error}")
-    if dataset.fingerprint != record.data_fingerprint:
-        return Absent(f"The images in {record.recipe.data.path} are no longer those of this run.")
-    return dataset
 
 
 def _evaluated(

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import jinja2
 
+from trainer.disk import replace_file
 from trainer.report.page import Page, Picture, Table
 
 PLOTS_FOLDER = "plots"
+FULL_DISK_ADVICE = "free some and ask for the page again"
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -44,18 +46,7 @@ def write_pictures(directory: Path, pictures: Sequence[Picture]) -> None:
     folder = directory / PLOTS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for picture in pictures:
-        replace_file(folder / f"{picture.name}.png", picture.png)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step, or leave nothing."""
-    staging = path.with_name(f".{path.name}")
-    try:
-        staging.write_bytes(content)
-        staging.replace(path)
-    except BaseException:
-        staging.unlink(missing_ok=True)
-        raise
+        replace_file(folder / f"{picture.name}.png", picture.png, FULL_DISK_ADVICE)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from linnet.bundle import to_json
+from trainer.disk import replace_file
 from trainer.progress import Reporter
 from trainer.report.architecture import network_section
 from trainer.report.images import data_section
 from trainer.report.insight import insight_section
 from trainer.report.material import Absent, Material, gather
 from trainer.report.page import Code, Page, Section, Text
-from trainer.report.render import render_html, render_markdown, replace_file, write_pictures
+from trainer.report.render import FULL_DISK_ADVICE, render_html, render_markdown, write_pictures
 from trainer.report.results import confidence_section, mistakes_section, results_section
 from trainer.report.training import training_section
 from trainer.report.wording import amount, duration, interval, percent
@@ -31,8 +32,8 @@ def write_report(directory: Path, *, layer: str | None = None) -> Path:
         page = report_page(gather(directory, reporter), layer)
     html, markdown = render_html(page), render_markdown(page)
     write_pictures(directory, page.pictures)
-    replace_file(directory / REPORT_MARKDOWN, markdown.encode())
-    replace_file(directory / REPORT_HTML, html.encode())
+    replace_file(directory / REPORT_MARKDOWN, markdown.encode(), FULL_DISK_ADVICE)
+    replace_file(directory / REPORT_HTML, html.encode(), FULL_DISK_ADVICE)
     return directory / REPORT_HTML
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from linnet.cli.scoring.errors import ClusterUnreachable
 from linnet.cli.scoring.scorer import Errand, Scorer
 from linnet.cli.scoring.shards import Shard
+from linnet.errors import first_line
 
 LOCAL = "local"
 
@@ -76,6 +77,6 @@ def _connect(address: str) -> Any:
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterUnreachable(address, str(error).splitlines()[0]) from error
+        raise ClusterUnreachable(address, first_line(error)) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     return ray

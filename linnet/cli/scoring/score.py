@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linnet.bundle import Manifest, read_manifest, verify_files
+from linnet.bundle import read_manifest, verify_files
+from linnet.cli.progress import progress_of_images
 from linnet.cli.scoring.image_set import ImageSet
-from linnet.cli.scoring.scorer import Errand, Scorer
+from linnet.cli.scoring.scorer import PRECISION, Errand, Scorer
 from linnet.cli.scoring.shards import Job, ScoreFolder, Shard, cut
 from linnet.cpu import usable_cpus
+from linnet.errors import VariantMissing
+from linnet.manifest import Manifest
 
 
 class Summary(BaseModel):
@@ -47,13 +48,12 @@ def score(errand: Errand, *, shard_images: int, ray: str | None) -> Summary:
     shards = [shard for shard in cut(names, shard_images) if shard.file not in finished]
     begin_s = time.perf_counter()
     scored = failed = 0
-    with _progress() as progress:
-        bar = progress.add_task("images", total=len(names))
-        progress.advance(bar, len(names) - sum(len(shard.names) for shard in shards))
+    done = len(names) - sum(len(shard.names) for shard in shards)
+    with progress_of_images(len(names), done) as advance:
         for count, failures in _ends(shards, errand, ray):
             scored += count
             failed += failures
-            progress.advance(bar, count)
+            advance(count)
     seconds = time.perf_counter() - begin_s
     return Summary(
         scores=errand.scores,
@@ -71,13 +71,16 @@ def _absolute(location: str) -> str:
 
 
 def _job(errand: Errand, manifest: Manifest, names: Sequence[str], shard_images: int) -> Job:
+    variant = manifest.variant(PRECISION)
+    if variant is None:
+        raise VariantMissing(errand.bundle, PRECISION, [variant.precision for variant in manifest.variants])
     return Job(
         images=errand.images,
         image_count=len(names),
         names_sha256=hashlib.sha256("\n".join(names).encode()).hexdigest(),
         model=manifest.name,
         version=manifest.version,
-        model_sha256=manifest.variants[0].sha256,
+        model_sha256=variant.sha256,
         shard_images=shard_images,
         top_k=errand.top_k,
     )
@@ -96,9 +99,3 @@ def _ends(shards: Sequence[Shard], errand: Errand, ray: str | None) -> Iterator[
     with ThreadPoolExecutor(usable_cpus()) as pool:
         for shard, failures in zip(shards, pool.map(scorer, shards), strict=True):
             yield len(shard.names), failures
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

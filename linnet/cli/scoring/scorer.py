@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from linnet.bundle import read_manifest
 from linnet.choice import open_bundle
+from linnet.cli.in_process import Loaded, answer_batch
 from linnet.cli.scoring.image_set import ImageSet
 from linnet.cli.scoring.shards import Row, ScoreFolder, Shard
 from linnet.errors import ImageError
+from linnet.manifest import Precision
 from linnet.preprocess import load_image
-from service.prediction import top
-from service.present import prediction
 
 BATCH_SIZE = 32
+# Whatever else there is: int8 may answer otherwise on the next machine, and a shard must not.
+PRECISION: Precision = "fp32"
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class Scorer:
     def __init__(self, errand: Errand) -> None:
         """Open the bundle on one thread of the CPU; raises a `BundleError`, `SetUnusable` or `ScoresUnusable`."""
         self._manifest = read_manifest(errand.bundle)
-        # fp32, whatever else there is: int8 may answer otherwise on the next machine, and a shard must not.
-        self._opened = open_bundle(errand.bundle, self._manifest, wanted="fp32", provider="cpu", threads=1)
+        self._opened = open_bundle(errand.bundle, self._manifest, wanted=PRECISION, provider="cpu", threads=1)
         self._images = ImageSet(errand.images)
         self._folder = ScoreFolder(errand.scores)
         self._top_k = errand.top_k
@@ -57,19 +55,9 @@ class Scorer:
     def _rows(self, names: Sequence[str]) -> Iterator[Row]:
         encoded = zip(names, self._images.read(names), strict=True)
         while batch := [(name, self._decoded(data)) for name, data in islice(encoded, BATCH_SIZE)]:
-            images = [image for _, image in batch if isinstance(image, np.ndarray)]
-            answers = self._opened.answers(np.stack(images)) if images else iter(())
-            for name, image in batch:
-                if isinstance(image, OSError):
-                    detail = f"The file cannot be read ({image.strerror or image}): check it."
-                    yield {"filename": name, "error": {"code": "unreadable_file", "detail": detail}}
-                elif isinstance(image, ImageError):
-                    yield prediction(self._manifest, name, image)
-                else:
-                    probabilities, uncertain = next(answers)
-                    yield prediction(self._manifest, name, top(probabilities, self._top_k), uncertain=uncertain)
+            yield from answer_batch(self._opened, self._manifest, batch, self._top_k)
 
-    def _decoded(self, data: bytes | OSError) -> npt.NDArray[np.uint8] | ImageError | OSError:  # [H, W, 3]
+    def _decoded(self, data: bytes | OSError) -> Loaded:
         if isinstance(data, OSError):
             return data
         try:

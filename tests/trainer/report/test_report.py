@@ -148,7 +148,7 @@ def test_other_images_in_the_same_place_are_not_shown_as_its_own(run_dir: Path, 
         write_photos(tmp_path / "data" / split, {"blue": 5, "green": 5, "red": 5}, seed=seed)
     directory = moved_away(run_dir, tmp_path / "run", data={"path": str(tmp_path / "data")})
     write_report(directory)
-    assert "are no longer those of this run" in read(directory).words
+    assert "are not the ones this run was tested on" in read(directory).words
     assert not (directory / "plots" / "samples.png").exists()
 
 
