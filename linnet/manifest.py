@@ -54,6 +54,12 @@ class Calibration(Record):
     """How logits became probabilities; already applied inside the graph."""
 
     temperature: float = Field(gt=0.0, description="fitted on the validation split; 1 leaves the softmax as trained")
+    slope: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="per unit of the lead of the first logit over the second, by whose exponential the logits are "
+        "multiplied as well; 0 is the temperature alone",
+    )
     error: CalibrationError | None = Field(default=None, description="null where no temperature was fitted")
 
 
