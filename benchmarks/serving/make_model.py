@@ -5,7 +5,7 @@
 Its speed is that of any such network; its answers are worth nothing. The backbone's weights are random, but its norms
 have seen images, so that activations have the sizes of a trained network's; the head learns for a moment to tell ten
 colours apart. It takes the project's own path through trainer and export, with a gate for accuracy that lets all pass.
-Prints the bundle's folder; half a minute on two cores.
+Prints the bundle's folder; takes a minute or two of a processor.
 """
 
 from __future__ import annotations
