@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test install lock demo-train format clean sbom licences lock-kserve
+.PHONY: help serve demo test install lock demo-train format clean sbom licences lock-kserve lock-peers bench-serving
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python …` decides otherwise.
 IS_SUITABLE := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -70,6 +70,22 @@ lock-kserve: .venv/bin/uv  ## settle requirements/kserve.lock anew
 	echo kserve | .venv/bin/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make $@" --output-file requirements/kserve.lock
 
+# What the service is measured against has an environment of its own as well; Robyn wants an older uvloop, and all else
+# that it shares with us is held to our versions.
+.venv-peers: requirements/peers.lock .venv/.installed  ## make the environment for the service's peers in bench-serving
+	.venv/bin/uv venv --clear --python .venv/bin/python $@
+	.venv/bin/uv pip sync --python $@/bin/python --require-hashes $<
+
+lock-peers: .venv/bin/uv  ## settle requirements/peers.lock anew
+	@mkdir -p build
+	sed -nE 's/^([a-z0-9._-]+==[^\\]*[^\\ ]).*/\1/p' requirements/dev.lock | grep -v '^uvloop=' > build/ours.txt
+	.venv/bin/uv pip compile requirements/peers.in --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make $@" --constraints build/ours.txt \
+		--output-file requirements/peers.lock
+
+bench-serving: .venv/.installed .venv-peers  ## measure the service, raw ONNX Runtime and its peers: twenty minutes; needs wrk
+	.venv/bin/python -m benchmarks.serving --json build/bench-serving.json $(ARGS)
+
 sbom: build/service/.installed  ## write what the service's image is made of: build/sbom.cdx.json (CycloneDX)
 	.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
 		--output-file build/sbom.cdx.json build/service/bin/python
@@ -86,7 +102,7 @@ build/service/.installed: requirements/serve.lock pyproject.toml | .venv/.instal
 	@touch $@
 
 clean:  ## remove the environments and every cache; data, runs and models stay
-	rm -rf .venv .venv-serve .venv-demo .venv-kserve .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-serve .venv-demo .venv-kserve .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: requirements/dev.lock client/pyproject.toml
