@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,22 +49,27 @@ async def predict(images: Sequence[bytes | ImageError], model: Model, decoder: D
     small = [data for data in images if isinstance(data, bytes) and len(data) <= model.decodes_bytes]
     if len(small) == len(images):
         return await _predict_small(small, model, decoder)
-    results = await asyncio.gather(*(_predict_one(data, model, decoder) for data in images), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if isinstance(result, Result)]
+    return await _all_of(*(_predict_one(data, model, decoder) for data in images))
 
 
 async def _predict_small(images: Sequence[bytes], model: Model, decoder: Decoder) -> list[Result]:
     outcomes = await model.batcher.answer(images)
-    results = []
-    for data, outcome in zip(images, outcomes, strict=True):
-        if isinstance(outcome, NotHere):
-            results.append(await _predict_large(data, model, decoder))
-        else:
-            results.append(_result(outcome))
-    return results
+    if not any(isinstance(outcome, NotHere) for outcome in outcomes):
+        return [_result(outcome) for outcome in outcomes]
+
+    async def rest(data: bytes, outcome: Outcome) -> Result:
+        return await _predict_large(data, model, decoder) if isinstance(outcome, NotHere) else _result(outcome)
+
+    return await _all_of(*(rest(data, outcome) for data, outcome in zip(images, outcomes, strict=True)))
+
+
+async def _all_of(*parts: Coroutine[Any, Any, Result]) -> list[Result]:
+    """Wait for all, whichever fails, so that none is left behind; then raise the first failure."""
+    results = await asyncio.gather(*parts, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if isinstance(result, Result)]
 
 
 async def _predict_one(data: bytes | ImageError, model: Model, decoder: Decoder) -> Result:
