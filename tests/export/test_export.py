@@ -148,14 +148,16 @@ def test_the_mean_of_the_class_activation_map_is_the_logit(
 def test_the_metrics_are_what_anyone_can_count(bundle_dir: Path, manifest: Manifest, photos: Path) -> None:
     """Nothing of ours but the preprocessing: the folders are the truth, ONNX Runtime answers one image at a time."""
     session = onnxruntime.InferenceSession(bundle_dir / "model.onnx", providers=["CPUExecutionProvider"])
-    correct, losses = 0, []
+    counts, losses = [[0] * 3 for _ in range(3)], []
     for path in sorted((photos / "test").rglob("*.jpg")):
         image = load_image(path.read_bytes(), manifest.preprocess)
         (row,) = session.run(["probabilities"], {"image": image[None]})[0]
         truth = manifest.classes.index(path.parent.name)
-        correct += int(row.argmax()) == truth
+        counts[truth][int(row.argmax())] += 1
         losses.append(-np.log(float(row[truth])))
     metrics = manifest.variants[0].metrics
+    correct = sum(counts[label][label] for label in range(3))
+    assert metrics.confusion == tuple(map(tuple, counts))
     assert (metrics.split, metrics.n, metrics.correct) == ("test", 18, correct)
     assert metrics.accuracy == correct / 18
     assert metrics.loss == pytest.approx(float(np.mean(losses)), abs=1e-5)
@@ -308,6 +310,20 @@ def test_scoring_counts_by_hand() -> None:
     assert (metrics.n, metrics.correct, metrics.accuracy) == (3, 1, 1 / 3)
     tiny = float(np.finfo(np.float32).tiny)
     assert metrics.loss == pytest.approx(-(np.log(0.7) + np.log(0.2) + np.log(tiny)) / 3, rel=1e-6)
+
+
+def test_the_interval_and_the_confusion_are_stated() -> None:
+    rows = np.eye(3, dtype=np.float32)[[0, 2, 1, 1]]
+    metrics = measure(Outputs(rows, rows, rows), np.array([0, 1, 0, 1]))
+    assert metrics.confusion == ((1, 1, 0), (0, 1, 1), (0, 0, 0)), "rows are labels, and a class without images is one"
+    assert (metrics.accuracy_low, metrics.accuracy_high) == pytest.approx((0.15004, 0.84996), abs=1e-5)
+
+
+@pytest.mark.parametrize("classes", [100, 101])
+def test_a_confusion_matrix_of_more_than_a_hundred_classes_is_left_out(classes: int) -> None:
+    rows = np.eye(classes, dtype=np.float32)
+    confusion = measure(Outputs(rows, rows, rows), np.arange(classes)).confusion
+    assert (confusion is not None) == (classes <= 100)
 
 
 def test_a_version_that_exists_is_refused_before_the_work(run_dir: Path, bundle_dir: Path) -> None:

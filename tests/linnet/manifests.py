@@ -22,7 +22,10 @@ def image_base64() -> str:
 
 def manifest(contents: dict[Precision, bytes], **changes: Any) -> Manifest:
     """Return a manifest of variants with these files' contents; `changes` replace top-level keys."""
-    scores = {"split": "test", "n": 10, "correct": 9, "accuracy": 0.9, "loss": 0.3, "f1": 0.88}
+    scores = {
+        "split": "test", "n": 10, "correct": 9, "accuracy": 0.9, "loss": 0.3, "f1": 0.88, "accuracy_low": 0.596,
+        "accuracy_high": 0.982,
+    }  # fmt: skip
     document: dict[str, Any] = {
         "format_version": 2,
         "name": "pets",

@@ -34,6 +34,7 @@ RULE = {
     "flagged": 0.04,
     "candidates": {"energy": 0.9},
 }
+CONFUSION = [[3, 0, 0], [0, 4, 1], [0, 0, 2]]
 SHIPPED = Path(__file__).parents[2] / "models"
 
 
@@ -146,6 +147,12 @@ def test_an_unknown_key_is_refused_wherever_it_is(bundle: Path, place: tuple[str
         (lambda d: d["variants"][0].update(file="../model.onnx"), "file"),
         (lambda d: d["variants"][0].update(sha256="0"), "sha256"),
         (lambda d: d["variants"][0]["metrics"].update(accuracy=1.1), "accuracy"),
+        (lambda d: d["variants"][0]["metrics"].update(accuracy_high=1.1), "accuracy_high"),
+        (lambda d: d["variants"][0]["metrics"].update(confusion=[[5, 1], [0, 4]]), "one row per class"),
+        (lambda d: d["variants"][0]["metrics"].update(confusion=[[9, 0, 0], [1, 0, 0]]), "is not square"),
+        (lambda d: d["variants"][0]["metrics"].update(confusion=[[9, 0, 0]] * 3), "does not count n images"),
+        (lambda d: d["variants"][0]["metrics"].update(confusion=[[8, 2, 0], [0] * 3, [0] * 3]), "the correct ones"),
+        (lambda d: d["variants"][0]["metrics"].update(confusion=[[9, 2, -1], [0] * 3, [0] * 3]), "confusion"),
         (lambda d: d["variants"][0]["calibration"].update(temperature=0), "temperature"),
         (lambda d: d["self_test"][0].update(image_png="not base64!"), "image_png"),
         (lambda d: d.pop("preprocess"), "preprocess"),
@@ -157,6 +164,14 @@ def test_a_manifest_without_sense_is_refused(
     edit(bundle, change)
     with pytest.raises(InvalidManifest, match=complaint):
         read_manifest(bundle)
+
+
+def test_a_confusion_matrix_may_be_stated_and_comes_back(bundle: Path) -> None:
+    edit(bundle, lambda document: document["variants"][0]["metrics"].update(confusion=CONFUSION))
+    stated, older = (variant.metrics for variant in read_manifest(bundle).variants)
+    assert stated.confusion == tuple(map(tuple, CONFUSION))
+    assert older.confusion is None
+    assert Manifest.model_validate_json(to_json(read_manifest(bundle))) == read_manifest(bundle)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"format_version": NaN}'])
@@ -179,12 +194,15 @@ def test_a_bundle_of_format_1_is_read_as_one_of_format_2(bundle: Path) -> None:
         document |= {"format_version": 1, "calibration": {"temperature": 1.7}}
         del document["gates"]
         for variant in document["variants"]:
-            del variant["calibration"], variant["abstain"], variant["quantisation"], variant["metrics"]["f1"]
+            del variant["calibration"], variant["abstain"], variant["quantisation"]
+            for name in ("f1", "accuracy_low", "accuracy_high", "confusion"):
+                del variant["metrics"][name]
 
     edit(bundle, to_format_1)
     read = read_manifest(bundle)
     assert read.format_version == 2
     assert [variant.calibration.temperature for variant in read.variants] == [1.7, 1.7]
+    assert {(v.metrics.f1, v.metrics.accuracy_low, v.metrics.confusion) for v in read.variants} == {(None, None, None)}
     assert [variant.is_uncertain(1e9) for variant in read.variants] == [False, False]
     assert Manifest.model_validate_json(to_json(read)) == read
 
