@@ -9,10 +9,11 @@ from typing import Any
 
 from linnet.bundle import file_name
 from linnet.manifest import Manifest, Precision
-from tests.golden.make_golden import encode, quarters
+from tests.golden.pictures import encode, quarters
 
 CLASSES = ("cat", "dog", "newt")
 SIZE_PX = 16
+CONTENTS: dict[Precision, bytes] = {"fp32": b"a network", "int8": b"a small network"}
 
 
 def image_base64() -> str:
