@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from linnet.bundle import read_manifest
-from linnet.manifest import Manifest
+from linnet.manifest import Calibration, Manifest
 from linnet.session import Network, open_network
 from trainer.data import Dataset, find_dataset
 from trainer.images import decode
@@ -38,8 +38,8 @@ def images(dataset: Dataset, recipe: Recipe) -> torch.Tensor:  # uint8 [N, H, W,
 
 
 @pytest.fixture(scope="module")
-def temperature(manifest: Manifest) -> float:
-    return manifest.variants[0].calibration.temperature
+def calibration(manifest: Manifest) -> Calibration:
+    return manifest.variants[0].calibration
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import torch
 from export.errors import ParityFailed
 from export.gates import check_parity
 from export.measure import run_in_batches
+from export.tail import AS_TRAINED
+from linnet.manifest import Calibration
 from linnet.session import Network, Outputs
 from trainer.data import Dataset
 from trainer.evaluate import predict_logits
@@ -23,9 +25,9 @@ def answers_of(exported: Network, images: torch.Tensor) -> Outputs:
 
 
 def test_the_gate_opens_for_the_same_network(
-    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
+    exported: Network, trained: Classifier, images: torch.Tensor, calibration: Calibration
 ) -> None:
-    parity = check_parity(trained, temperature, exported, images, answers_of(exported, images))
+    parity = check_parity(trained, calibration, exported, images, answers_of(exported, images))
     assert (parity.n, parity.top1_agreement) == (len(images), 1.0)
     assert 0 < parity.max_probability_difference < 1e-5
 
@@ -34,7 +36,7 @@ def test_the_gate_opens_for_the_same_network(
     "layer", ["head.1.bias", "head.1.weight", "blocks.3.conv.0.0.weight", "blocks.18.1.running_var"]
 )
 def test_the_gate_holds_for_a_network_that_differs_a_little(
-    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float, layer: str
+    exported: Network, trained: Classifier, images: torch.Tensor, calibration: Calibration, layer: str
 ) -> None:
     weights = trained.state_dict()[layer]
     torch.manual_seed(0)
@@ -42,14 +44,20 @@ def test_the_gate_holds_for_a_network_that_differs_a_little(
     with pytest.raises(
         ParityFailed, match=r"parity gate failed: the largest difference of a probability is .* no bundle"
     ):
-        check_parity(trained, temperature, exported, images, answers_of(exported, images))
+        check_parity(trained, calibration, exported, images, answers_of(exported, images))
 
 
 def test_the_gate_holds_for_another_temperature(
-    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
+    exported: Network, trained: Classifier, images: torch.Tensor, calibration: Calibration
 ) -> None:
     with pytest.raises(ParityFailed):
-        check_parity(trained, temperature * 1.1, exported, images, answers_of(exported, images))
+        check_parity(
+            trained,
+            calibration.model_copy(update={"temperature": calibration.temperature * 1.1}),
+            exported,
+            images,
+            answers_of(exported, images),
+        )
 
 
 def test_the_gate_holds_for_preprocessing_that_differs(  # noqa: PLR0913
@@ -57,23 +65,23 @@ def test_the_gate_holds_for_preprocessing_that_differs(  # noqa: PLR0913
     exported: Network,
     trained: Classifier,
     images: torch.Tensor,
-    temperature: float,
+    calibration: Calibration,
     dataset: Dataset,
     recipe: Recipe,
 ) -> None:
     """Another resize moves every pixel a little; answers to those images are not answers to these."""
     other = decode(dataset.test, recipe.preprocess.model_copy(update={"resize": "stretch"}))
     with pytest.raises(ParityFailed):
-        check_parity(trained, temperature, exported, images, answers_of(exported, other))
+        check_parity(trained, calibration, exported, images, answers_of(exported, other))
 
 
 def test_the_gate_holds_for_answers_in_another_order(
-    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
+    exported: Network, trained: Classifier, images: torch.Tensor, calibration: Calibration
 ) -> None:
     answers = answers_of(exported, images)
     swapped = Outputs(answers.probabilities[::-1], answers.logits[::-1], answers.embedding[::-1])
     with pytest.raises(ParityFailed):
-        check_parity(trained, temperature, exported, images, swapped)
+        check_parity(trained, calibration, exported, images, swapped)
 
 
 def test_the_gate_holds_for_a_tie_that_falls_the_other_way(trained: Classifier, images: torch.Tensor) -> None:
@@ -94,14 +102,14 @@ def test_the_gate_holds_for_a_tie_that_falls_the_other_way(trained: Classifier, 
             return Outputs(*(part[: len(images)] for part in (tied.probabilities, tied.logits, tied.embedding)))
 
     with pytest.raises(ParityFailed, match=r"the top-1 agreement is 0\.0000% where 100 % is required"):
-        check_parity(trained, 1.0, Tied(), images, tied)
+        check_parity(trained, AS_TRAINED, Tied(), images, tied)
 
 
 def test_the_gate_holds_for_answers_that_are_no_numbers(
-    exported: Network, trained: Classifier, images: torch.Tensor, temperature: float
+    exported: Network, trained: Classifier, images: torch.Tensor, calibration: Calibration
 ) -> None:
     answers = answers_of(exported, images)
     broken = answers.probabilities.copy()
     broken[7, 1] = np.nan
     with pytest.raises(ParityFailed, match="is nan where at most"):
-        check_parity(trained, temperature, exported, images, Outputs(broken, answers.logits, answers.embedding))
+        check_parity(trained, calibration, exported, images, Outputs(broken, answers.logits, answers.embedding))
