@@ -33,7 +33,8 @@ def sharpened(logits: Floats, calibration: Calibration) -> Floats:  # [N, K] -> 
     ordered = np.sort(logits, axis=1)
     margin = ordered[:, -1:] - ordered[:, -2:-1]
     exponent = calibration.slope * margin - np.log(calibration.temperature)
-    return logits * np.exp(exponent.clip(-np.log(BLUNTEST), -np.log(SHARPEST)))
+    factor: Floats = np.exp(exponent.clip(-np.log(BLUNTEST), -np.log(SHARPEST)))
+    return logits * factor
 
 
 def fit_calibration(logits: Floats, labels: Labels) -> Calibration:
