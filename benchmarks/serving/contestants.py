@@ -62,7 +62,7 @@ class PeerPlan:
 def peers(subject: Subject, plan: PeerPlan, names: Sequence[str]) -> list[Contestant]:
     """Return the peers of those names; exits with a sentence where their environment is missing."""
     if not plan.python.is_file():
-        sys.exit(f"The peers run with {plan.python}, which is not there: `make .venv-peers/.installed`, or leave `peers` out.")
+        sys.exit(f"{plan.python} is not there: `make .venv-peers/.installed`, or leave `peers` out.")
     spec = subject.manifest.preprocess
     task = Task(
         file=str(subject.file),

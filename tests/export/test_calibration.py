@@ -41,7 +41,7 @@ def test_the_temperature_that_the_labels_were_drawn_with_is_found(temperature: f
 
 
 def test_no_neighbour_of_the_temperature_is_better() -> None:
-    logits, labels = drawn(1.7, 500)
+    logits, labels = drawn(1.7)
     found = fit_temperature(logits, labels).temperature
     factors = (1, 0.9, 0.99, 1.01, 1.1)
     scaled = [(logits / (found * factor)).astype(np.float32) for factor in factors]
@@ -51,7 +51,7 @@ def test_no_neighbour_of_the_temperature_is_better() -> None:
 
 def test_answers_that_are_always_right_give_a_temperature_all_the_same() -> None:
     logits = np.eye(3, dtype=np.float32) * 4
-    assert 0.04 < fit_temperature(logits, np.arange(3)).temperature < 0.2
+    assert 0.2 < fit_temperature(logits, np.arange(3)).temperature < 0.9
 
 
 def held_down(count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

@@ -161,7 +161,7 @@ def test_the_repository(client: triton.InferenceServerClient, models: Path) -> N
         client.load_model("late")
 
 
-@pytest.mark.skipif(not KSERVE_PYTHON.exists(), reason="KServe's client is not installed: make test, or make .venv-kserve/.installed")
+@pytest.mark.skipif(not KSERVE_PYTHON.exists(), reason="KServe's client is not installed: make test brings it")
 def test_kserve_s_client(server: ServerProcess) -> None:
     result = subprocess.run(
         [KSERVE_PYTHON, Path(__file__).with_name("kserve_client.py"), server.url],
