@@ -2,13 +2,14 @@
 #   .venv-serve   requirements/serve.lock   what `linnet serve` needs, no torch
 #   .venv-demo    requirements/demo.lock    the web page and the client that it asks the service with
 #   .venv         requirements/dev.lock     everything else: serving, training, development
+# Two more hold what ours is tested with (.venv-kserve) and measured against (.venv-peers).
 # All are made from locked, hashed packages by whatever package index pip and uv are configured for.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve demo test install lock demo-train format clean sbom licences lock-kserve
+.PHONY: help serve demo test install lock demo-train format clean sbom licences lock-kserve lock-peers bench-serving
 
 # The first Python that is new enough and can make environments; `make PYTHON=/path/to/python …` decides otherwise.
 IS_SUITABLE := import sys, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -32,7 +33,7 @@ OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses auto --dist loadfile -m "not a
 .venv/bin/pytest -m alone
 endef
 
-test: .venv/.installed .venv-demo/.installed  ## everything that must hold: format, lint, types, import contracts, tests; ARGS go to pytest
+test: .venv/.installed .venv-demo/.installed .venv-kserve/.installed  ## everything that must hold: format, lint, types, import contracts, tests; ARGS go to pytest
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
@@ -60,15 +61,32 @@ lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer
 	.venv/bin/uv $(LOCK) --group cuda --extra serve --no-emit-package onnxruntime pyproject.toml \
 		--constraints requirements/serve.lock --output-file requirements/serve-cuda.lock
 
-# KServe's client needs other versions than ours of what it stands on, so it has an environment of its own; the test
-# that speaks with it is skipped where that is not there.
-.venv-kserve: requirements/kserve.lock .venv/.installed  ## make the environment for the test with KServe's client
-	.venv/bin/uv venv --clear --python .venv/bin/python $@
-	.venv/bin/uv pip sync --python $@/bin/python --require-hashes $<
+# KServe's client needs other versions than ours of what it stands on, so it has an environment of its own.
+.venv-kserve/.installed: requirements/kserve.lock .venv/.installed
+	.venv/bin/uv venv --clear --quiet --python .venv/bin/python .venv-kserve
+	.venv/bin/uv pip sync --quiet --python .venv-kserve/bin/python --require-hashes $<
+	@touch $@
 
 lock-kserve: .venv/bin/uv  ## settle requirements/kserve.lock anew
 	echo kserve | .venv/bin/uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --custom-compile-command "make $@" --output-file requirements/kserve.lock
+
+# What the service is measured against has an environment of its own as well; Robyn wants an older uvloop, and all else
+# that it shares with us is held to our versions.
+.venv-peers/.installed: requirements/peers.lock .venv/.installed
+	.venv/bin/uv venv --clear --quiet --python .venv/bin/python .venv-peers
+	.venv/bin/uv pip sync --quiet --python .venv-peers/bin/python --require-hashes $<
+	@touch $@
+
+lock-peers: .venv/bin/uv  ## settle requirements/peers.lock anew
+	@mkdir -p build
+	sed -nE 's/^([a-z0-9._-]+==[^\\]*[^\\ ]).*/\1/p' requirements/dev.lock | grep -v '^uvloop=' > build/ours.txt
+	.venv/bin/uv pip compile requirements/peers.in --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make $@" --constraints build/ours.txt \
+		--output-file requirements/peers.lock
+
+bench-serving: .venv/.installed .venv-peers/.installed  ## measure the service, raw ONNX Runtime and its peers: twenty minutes; needs wrk
+	.venv/bin/python -m benchmarks.serving --json build/bench-serving.json $(ARGS)
 
 sbom: build/service/.installed  ## write what the service's image is made of: build/sbom.cdx.json (CycloneDX)
 	.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-format JSON \
@@ -86,7 +104,7 @@ build/service/.installed: requirements/serve.lock pyproject.toml | .venv/.instal
 	@touch $@
 
 clean:  ## remove the environments and every cache; data, runs and models stay
-	rm -rf .venv .venv-serve .venv-demo .venv-kserve .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-serve .venv-demo .venv-kserve .venv-peers .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: requirements/dev.lock client/pyproject.toml

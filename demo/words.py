@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from linnet_client import FailedPrediction, Model, Prediction
+from linnet_client import FailedPrediction, Metrics, Model, Prediction
 
 SHOWN_CLASSES = 3
 COLUMNS = ("file", "class", "confidence", "remark")
@@ -86,8 +86,8 @@ def about(model: Model) -> str:
         metrics = model.metrics
         measured = (
             f"**{100 * metrics.accuracy:.2f} %** of {metrics.n:,} {metrics.split} images are named correctly "
-            f"({metrics.correct:,}); mean cross-entropy {metrics.loss:.3f} nats. Measured on the very file that "
-            "answers here."
+            f"({metrics.correct:,}{_interval(metrics)}); mean cross-entropy {metrics.loss:.3f} nats. Measured on the "
+            "very file that answers here."
         )
         lines += [measured, ""]
     lines += [
@@ -101,19 +101,26 @@ def about(model: Model) -> str:
     return "\n".join(lines)
 
 
+def _interval(metrics: Metrics) -> str:
+    if metrics.accuracy_low is None or metrics.accuracy_high is None:
+        return ""
+    return f"; 95 % confidence interval {100 * metrics.accuracy_low:.2f} to {100 * metrics.accuracy_high:.2f} %"
+
+
 def confusion_table(model: Model) -> str:
     """Return the confusion matrix as an HTML table: rows are labels, columns answers, darker is more."""
-    confusion = model.metrics.confusion if model.metrics is not None else None
-    if confusion is None or model.classes is None:
+    metrics = model.metrics
+    if metrics is None or metrics.confusion is None or model.classes is None:
         return "<p>The model states no confusion matrix.</p>"
     names = [html.escape(name) for name in model.classes]
     head = "".join(f"<th scope='col'>{name}</th>" for name in names)
     rows = "".join(
         f"<tr><th scope='row'>{name}</th>{''.join(_cell(count, sum(row)) for count in row)}</tr>"
-        for name, row in zip(names, confusion, strict=True)
+        for name, row in zip(names, metrics.confusion, strict=True)
     )
     return (
-        "<figure class='confusion'><figcaption>Test images by label (rows) and answer (columns)</figcaption>"
+        f"<figure class='confusion'><figcaption>Images of the {html.escape(metrics.split)} split by label (rows) and "
+        "answer (columns)</figcaption>"
         f"<table><thead><tr><td></td>{head}</tr></thead><tbody>{rows}</tbody></table></figure>"
     )
 

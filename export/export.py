@@ -96,8 +96,7 @@ def _prove(candidate: _Candidate, plan: Plan, directory: Path, reporter: Reporte
     reporter.say(f"write {record.backbone} as ONNX")
     core = trace(candidate.network, record.preprocess.size_px)
     fp32 = finish_variant("fp32", core, material, directory, seed=record.seed)
-    temperature = fp32.variant.calibration.temperature
-    parity = check_parity(candidate.network, temperature, fp32.network, material.test, fp32.test)
+    parity = check_parity(candidate.network, fp32.variant.calibration, fp32.network, material.test, fp32.test)
     reporter.say(f"parity: largest difference {parity.max_probability_difference:.1e} over {parity.n} images")
     variants, gates = [fp32], [parity_gate(parity), *check_batches("fp32", fp32.network, material.val)]
     if plan.int8:
@@ -124,12 +123,13 @@ def _check_smaller(smaller: Finished, fp32: Finished, material: Material, max_po
 
 
 def _summary(finished: Finished) -> str:
-    variant = finished.variant
-    metrics, error, abstain = variant.metrics, variant.calibration.error, variant.abstain
+    variant, calibration = finished.variant, finished.variant.calibration
+    metrics, error, abstain = variant.metrics, calibration.error, variant.abstain
     assert error is not None and abstain is not None  # `finish_variant` measures both
     return (
         f"{variant.precision}: test accuracy of the file {metrics.accuracy:.4f} ({metrics.correct} of {metrics.n}), "
-        f"{variant.size_bytes / 1e6:.1f} MB, temperature {variant.calibration.temperature:.2f} (calibration error "
+        f"{variant.size_bytes / 1e6:.1f} MB, temperature {calibration.temperature:.2f}, "
+        f"slope {calibration.slope:.3f} (calibration error "
         f"{error.before:.2%} before, {error.after:.2%} after), {abstain.flagged:.1%} uncertain by {abstain.score}"
     )
 

@@ -10,15 +10,15 @@ import onnx
 import torch
 
 from export.abstain import TRUE_POSITIVE_RATE, Rule, fit_rule
-from export.calibration import calibration_error, fit_temperature
+from export.calibration import calibration_error, fit_calibration
 from export.errors import AnswersNotFinite
 from export.foreign import foreign_images
 from export.material import Material
 from export.measure import measure, run_in_batches
-from export.tail import with_answers
+from export.tail import AS_TRAINED, with_answers
 from linnet.bundle import file_name, sha256_of
 from linnet.cpu import usable_cpus
-from linnet.manifest import Abstain, Calibration, Precision, Quantisation, Variant
+from linnet.manifest import Abstain, Precision, Quantisation, Variant
 from linnet.session import Network, Outputs, open_network
 
 FOREIGN_IMAGES = 500  # of each kind
@@ -48,14 +48,14 @@ def finish_variant(  # noqa: PLR0913
 
     Raises `AnswersNotFinite`.
     """
-    draft = _open(with_answers(core, 1.0, None), directory / "draft.onnx")
+    draft = _open(with_answers(core, AS_TRAINED, None), directory / "draft.onnx")
     as_trained = run_in_batches(draft, material.val)
     if not np.isfinite(as_trained.logits).all():
         raise AnswersNotFinite(precision)
-    temperature = fit_temperature(as_trained.logits, material.val_labels)
+    calibration = fit_calibration(as_trained.logits, material.val_labels)
     rule = _fit_rule(draft, material, as_trained, seed)
     path = directory / file_name(precision)
-    network = _open(with_answers(core, temperature, rule.score), path)
+    network = _open(with_answers(core, calibration, rule.score), path)
     validation, test = run_in_batches(network, material.val), run_in_batches(network, material.test)
     variant = Variant(
         precision=precision,
@@ -63,7 +63,7 @@ def finish_variant(  # noqa: PLR0913
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         metrics=measure(test, material.test_labels),
-        calibration=Calibration(temperature=temperature, error=calibration_error(test, material.test_labels)),
+        calibration=calibration.model_copy(update={"error": calibration_error(test, material.test_labels)}),
         abstain=_abstain(rule, test),
         quantisation=quantisation,
     )

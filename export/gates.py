@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import torch
+from scipy.special import softmax
 
+from export.calibration import sharpened
 from export.errors import AccuracyLost, BatchesDisagree, ParityFailed
-from linnet.manifest import Gate, GateName, Parity, Precision
+from linnet.manifest import Calibration, Gate, GateName, Parity, Precision
 from linnet.session import Network, Outputs
 from trainer.evaluate import predict_logits
 from trainer.network import Classifier
@@ -33,14 +35,14 @@ GATES: dict[GateName, str] = {
 
 
 def check_parity(
-    trained: Classifier, temperature: float, exported: Network, images: torch.Tensor, answers: Outputs
+    trained: Classifier, calibration: Calibration, exported: Network, images: torch.Tensor, answers: Outputs
 ) -> Parity:
     """Hold what ONNX Runtime said (`answers`) against PyTorch on every image, and again on small batches.
 
     Top-1 must agree on all images and no probability may differ by more than `LARGEST_DIFFERENCE`.
     Raises `ParityFailed`.
     """
-    expected = torch.softmax(predict_logits(trained, images) / temperature, 1).numpy()
+    expected = softmax(sharpened(predict_logits(trained, images).numpy(), calibration), axis=1)
     difference = float(np.abs(answers.probabilities - expected).max())
     agreement = float((answers.probabilities.argmax(1) == expected.argmax(1)).mean())
     for size in BATCH_SIZES:

@@ -22,5 +22,5 @@ def repeat_parity(directory: Path, manifest: Manifest, run: Path) -> Parity:
     images = decode(dataset_of(record).test, manifest.preprocess)
     opened = open_bundle(directory, manifest, wanted="fp32", provider="cpu", threads=usable_cpus())
     answers = run_in_batches(opened.network, images)
-    temperature = opened.variant.calibration.temperature
-    return check_parity(load_network(run, record), temperature, opened.network, images, answers)
+    calibration = opened.variant.calibration
+    return check_parity(load_network(run, record), calibration, opened.network, images, answers)

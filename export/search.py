@@ -24,7 +24,7 @@ from export.material import Material
 from export.measure import run_in_batches
 from export.pixels import read_pixels
 from export.quantise import METHODS, find_ranges, quantisable, quantise
-from export.tail import with_answers
+from export.tail import AS_TRAINED, with_answers
 from linnet.cpu import usable_cpus
 from linnet.manifest import Quantisation
 from linnet.session import open_network
@@ -151,5 +151,5 @@ def answer_logits(core: onnx.ModelProto, images: torch.Tensor) -> Logits:
     """Return the logits of a graph without answers to images [N, H, W, 3]."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "trial.onnx"
-        onnx.save(with_answers(core, 1.0, None), path)
+        onnx.save(with_answers(core, AS_TRAINED, None), path)
         return run_in_batches(open_network(path, provider="cpu", threads=usable_cpus()), images).logits

@@ -38,6 +38,28 @@ class Metrics(Record):
     accuracy: float = Field(ge=0.0, le=1.0, description="correct / n")
     loss: float = Field(ge=0.0, description="mean cross-entropy, nats")
     f1: float | None = Field(default=None, ge=0.0, le=1.0, description="mean over the classes; null before format 2")
+    accuracy_low: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="lower end of the 95 % Wilson score interval; null in older bundles"
+    )
+    accuracy_high: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="upper end of it; null in older bundles"
+    )
+    confusion: tuple[tuple[Annotated[int, Field(ge=0)], ...], ...] | None = Field(
+        default=None,
+        description="images by label (row) and answer (column); null in older bundles and of more than 100 classes",
+    )
+
+    @model_validator(mode="after")
+    def _confusion_counts_the_same_images(self) -> Metrics:
+        if self.confusion is None:
+            return self
+        if any(len(row) != len(self.confusion) for row in self.confusion):
+            raise ValueError("the confusion matrix is not square")
+        if sum(map(sum, self.confusion)) != self.n:
+            raise ValueError("the confusion matrix does not count n images")
+        if sum(row[label] for label, row in enumerate(self.confusion)) != self.correct:
+            raise ValueError("the diagonal of the confusion matrix does not count the correct ones")
+        return self
 
 
 class CalibrationError(Record):
@@ -54,6 +76,12 @@ class Calibration(Record):
     """How logits became probabilities; already applied inside the graph."""
 
     temperature: float = Field(gt=0.0, description="fitted on the validation split; 1 leaves the softmax as trained")
+    slope: float = Field(
+        default=0.0,
+        ge=0.0,
+        description="per unit of the lead of the first logit over the second, by whose exponential the logits are "
+        "multiplied as well; 0 is the temperature alone",
+    )
     error: CalibrationError | None = Field(default=None, description="null where no temperature was fitted")
 
 
@@ -191,6 +219,9 @@ class Manifest(Record):
                 raise ValueError("the self-test does not cover exactly the variants")
             if any(len(row) != len(self.classes) for row in case.probabilities.values()):
                 raise ValueError("a self-test row does not have one probability per class")
+        confusions = [variant.metrics.confusion for variant in self.variants]
+        if any(confusion is not None and len(confusion) != len(self.classes) for confusion in confusions):
+            raise ValueError("a confusion matrix does not have one row per class")
         if any(variant.abstain for variant in self.variants) and "uncertainty" not in self.output_names:
             raise ValueError("a rule to abstain needs the output 'uncertainty'")
         return self

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
 from linnet.errors import LinnetError
 from service.errors import DeadlineExceeded, MalformedRequest
@@ -44,26 +43,26 @@ async def deadline(headers: Headers, limit_ms: int) -> AsyncIterator[None]:
         raise DeadlineExceeded(limit_ms) from error
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+async def while_connected(exchange: Exchange, work: Coroutine[Any, Any, T]) -> T:
     """Return what `work` returns; where the client leaves first it is cancelled and `ClientDisconnect` raised.
 
-    The body must have been read: what comes next can only be the end of the connection.
+    The connection tells the exchange, so that no task has to wait for it beside every request.
     """
-    task = asyncio.create_task(work)
-    leaving = asyncio.create_task(_client_leaves(receive))
+    task = asyncio.current_task()
+    assert task is not None  # a coroutine that runs
+    if exchange.has_left:
+        work.close()
+        raise ClientDisconnect
+    exchange.on_leave = task.cancel
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if not exchange.has_left:
+            raise
+        task.uncancel()
+        raise ClientDisconnect from None
     finally:
-        task.cancel()
-        leaving.cancel()
-
-
-async def _client_leaves(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        exchange.on_leave = None
 
 
 @contextmanager

@@ -1,31 +1,34 @@
-"""Gathers images of many requests into batches; an image, not a request, is the unit.
+"""Gathers images of many requests into batches and runs them on lanes; an image, not a request, is the unit.
 
-There is no timer: while one batch runs the next one gathers, so an idle service answers at once and a busy one fills
-its batches. Must not import a web framework or ONNX Runtime.
+There is no timer: while the lanes run their batches the next one gathers, so an idle service answers at once and a busy
+one fills its batches. A lane is a thread that takes the next batch itself: the event loop is not asked in between. Must
+not import a web framework or ONNX Runtime.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from linnet.errors import ImageError
 from linnet.session import Outputs
+from service.engine import Batch, Item, NotHere
 from service.errors import EngineFailed, NotReady
 
-Image = npt.NDArray[np.uint8]  # [H, W, 3]
-Run = Callable[[Sequence[Image]], Awaitable[Outputs]]  # N images -> N rows of every output
+Run = Callable[[Sequence[Item]], Batch]  # called on the lanes, several at a time
 OnBatch = Callable[[int, int, float], None]  # images of the batch, images left waiting, seconds it took
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What the network says of one image, and when: one row of its batch's outputs."""
 
@@ -33,6 +36,7 @@ class Answer:
     row: int
     queue_ms: float
     inference_ms: float
+    decode_ms: float  # 0 where it came decoded
 
     @property
     def probabilities(self) -> npt.NDArray[np.float32]:  # [K]
@@ -41,86 +45,147 @@ class Answer:
         return row
 
 
-@dataclass(frozen=True, eq=False)
-class Slot:
-    """One image on its way; whoever waits owns the future and may cancel it at any time."""
+Outcome = Answer | ImageError | NotHere | EngineFailed
+_FAILED = EngineFailed()  # says so in its place; never raised
 
-    image: Image
-    future: asyncio.Future[Answer]
+
+class Ticket:
+    """The images of one request; whoever waits for them owns the future and may cancel it at any time."""
+
+    __slots__ = ("_missing", "_outcomes", "future", "loop")
+
+    def __init__(self, images: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[list[Outcome]] = self.loop.create_future()
+        self._outcomes: list[Outcome] = [_FAILED] * images
+        self._missing = images
+
+    def put(self, index: int, outcome: Outcome) -> None:
+        """Take the outcome of one image; with the last one the future is done."""
+        self._outcomes[index] = outcome
+        self._missing -= 1
+        if self._missing == 0 and not self.future.done():
+            self.future.set_result(self._outcomes)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Slot:
+    """One image on its way."""
+
+    item: Item
+    ticket: Ticket
+    index: int  # of the image within its ticket
     since_s: float
 
 
 class Batcher:
-    """Runs one batch at a time on one event loop; at most `max_batch_size` images each, in the order they came."""
+    """Runs at most `lanes` batches at a time, of at most `max_batch_size` images each, in the order they came."""
 
-    def __init__(self, run: Run, max_batch_size: int, on_batch: OnBatch | None = None) -> None:
+    def __init__(self, run: Run, max_batch_size: int, lanes: int = 1, on_batch: OnBatch | None = None) -> None:
         self._run = run
         self._on_batch = on_batch
         self._max_batch_size = max_batch_size
         self._waiting: dict[Slot, None] = {}  # ordered; a slot leaves at once when its owner gives up
-        self._runner: asyncio.Task[None] | None = None
+        self._arrived = threading.Condition(threading.Lock())  # guards what follows and `_waiting`
+        self._idle = 0
         self._closed = False
+        self._lanes = [threading.Thread(target=self._serve, name=f"lane-{n}", daemon=True) for n in range(lanes)]
+        for lane in self._lanes:
+            lane.start()
 
-    async def answer(self, image: Image) -> Answer:
-        """Return the network's answer to `image`, which was prepared for this very network.
+    async def answer(self, items: Sequence[Item]) -> list[Outcome]:
+        """Return what becomes of each item, in order.
 
-        Raises `EngineFailed` where the batch with this image failed, `NotReady` after `close`.
+        An `ImageError` or `NotHere` is of that image alone; `EngineFailed` stands at the images of a batch that failed.
+        Raises `NotReady` after `close`.
         """
-        if self._closed:
-            raise NotReady("this model is being closed")
-        slot = Slot(image, asyncio.get_running_loop().create_future(), time.perf_counter())
-        self._waiting[slot] = None
-        if self._runner is None:
-            self._runner = asyncio.create_task(self._run_batches())
+        ticket = Ticket(len(items))
+        now_s = time.perf_counter()
+        slots = [Slot(item, ticket, index, now_s) for index, item in enumerate(items)]
+        with self._arrived:
+            if self._closed:
+                raise NotReady("this model is being closed")
+            for slot in slots:
+                self._waiting[slot] = None
+            self._arrived.notify(min(len(slots), self._idle))
         try:
-            return await slot.future
+            return await ticket.future
         finally:
-            self._waiting.pop(slot, None)
-            if slot.future.done() and not slot.future.cancelled():
-                slot.future.exception()  # counts as retrieved even where its owner was cancelled meanwhile
+            if ticket.future.cancelled():
+                with self._arrived:
+                    for slot in slots:
+                        self._waiting.pop(slot, None)
 
     async def close(self) -> None:
-        """Take no more images and return when those that were taken are answered."""
-        self._closed = True
-        if self._runner is not None:
-            await asyncio.wait([self._runner])
+        """Take no more images and return when those that were taken are answered and the lanes have ended."""
+        with self._arrived:
+            self._closed = True
+            self._arrived.notify_all()
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.join)
+        del self._run  # the network's memory must not wait until the last reference to this batcher is gone
 
-    async def _run_batches(self) -> None:
-        try:
-            while batch := self._next_batch():
-                await self._run_batch(batch)
-        finally:
-            self._runner = None
-            for slot in self._waiting:  # some are left only where the event loop is being torn down
-                slot.future.cancel()
+    def _serve(self) -> None:
+        while batch := self._next_batch():
+            begin_s = time.perf_counter()
+            outcomes: Sequence[Outcome]
+            try:
+                done = self._run([slot.item for slot in batch])
+                outcomes = _outcomes(batch, done, begin_s)
+            except Exception:
+                logger.exception("A batch of %d images failed", len(batch))
+                done, outcomes = None, [_FAILED] * len(batch)
+            if self._on_batch is not None and done is not None and done.outputs is not None:
+                self._on_batch(len(done.outputs.probabilities), len(self._waiting), done.seconds)
+            _hand_over(batch, outcomes)
+            # A lane that waits for the next batch must not hold the last one.
+            del batch, done, outcomes
 
     def _next_batch(self) -> list[Slot]:
-        batch: list[Slot] = []
-        while self._waiting and len(batch) < self._max_batch_size:
-            slot = next(iter(self._waiting))
-            del self._waiting[slot]
-            if not slot.future.done():
-                batch.append(slot)
-        return batch
+        """Wait for images and return the next batch; empty when there is nothing left and nothing will come.
 
-    async def _run_batch(self, batch: list[Slot]) -> None:
-        begin_s = time.perf_counter()
-        try:
-            outputs = await self._run([slot.image for slot in batch])
-            if len(outputs.probabilities) != len(batch):
-                raise RuntimeError(f"{len(outputs.probabilities)} answers to {len(batch)} images")
-        except Exception:
-            logger.exception("A batch of %d images failed", len(batch))
-            for slot in batch:
-                if not slot.future.done():
-                    slot.future.set_exception(EngineFailed())
-        else:
-            seconds = time.perf_counter() - begin_s
-            for row, slot in enumerate(batch):
-                if not slot.future.done():
-                    slot.future.set_result(Answer(outputs, row, (begin_s - slot.since_s) * 1000, seconds * 1000))
-            if self._on_batch is not None:
-                self._on_batch(len(batch), len(self._waiting), seconds)
-        finally:
-            for slot in batch:  # nobody waits for ever; a future that is done stays as it is
-                slot.future.cancel()
+        What waits is shared with the lanes that are idle, so that one lane does not take everything.
+        """
+        with self._arrived:
+            batch: list[Slot] = []
+            while not batch:
+                while not self._waiting:
+                    if self._closed:
+                        return []
+                    self._idle += 1
+                    self._arrived.wait()
+                    self._idle -= 1
+                share = -(-len(self._waiting) // (self._idle + 1))
+                while self._waiting and len(batch) < min(share, self._max_batch_size):
+                    slot = next(iter(self._waiting))
+                    del self._waiting[slot]
+                    if not slot.ticket.future.done():
+                        batch.append(slot)
+            return batch
+
+
+def _outcomes(batch: Sequence[Slot], done: Batch, begin_s: float) -> list[Outcome]:
+    """Return one outcome per slot; raises `RuntimeError` where the rows do not add up, for a shift is worse."""
+    answered = [row for row in done.rows if isinstance(row, int)]
+    there = 0 if done.outputs is None else len(done.outputs.probabilities)
+    if len(done.rows) != len(batch) or answered != list(range(there)):
+        raise RuntimeError(f"{there} answers and {len(done.rows)} outcomes for {len(batch)} images")
+    return [
+        Answer(done.outputs, row, (begin_s - slot.since_s) * 1000, done.seconds * 1000, decode_ms)
+        if isinstance(row, int) and done.outputs is not None
+        else row  # type: ignore[misc]  # an int comes with outputs
+        for slot, row, decode_ms in zip(batch, done.rows, done.decode_ms, strict=True)
+    ]
+
+
+def _hand_over(batch: Sequence[Slot], outcomes: Sequence[Outcome]) -> None:
+    """Bring the outcomes to the event loop; where it is gone, so is everyone who waited."""
+    try:
+        batch[0].ticket.loop.call_soon_threadsafe(_deliver, batch, outcomes)
+    except RuntimeError:
+        logger.debug("The event loop ended before %d answers", len(batch))
+
+
+def _deliver(batch: Sequence[Slot], outcomes: Sequence[Outcome]) -> None:
+    for slot, outcome in zip(batch, outcomes, strict=True):
+        slot.ticket.put(slot.index, outcome)

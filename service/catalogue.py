@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from linnet.bundle import bundle_directories
 from linnet.errors import LinnetError
 from service.errors import LoadFailed, NotReady, UnknownModel
-from service.loading import Loader
+from service.loading import Loaded, Loader
 from service.memory import release_free_memory
 from service.metrics import Metrics
 from service.repository import Absent, Model, Repository
@@ -24,6 +26,15 @@ from service.settings import Settings
 logger = logging.getLogger(__name__)
 
 Fingerprint = tuple[tuple[str, int, int], ...]  # name, bytes and time of change of each file of a bundle
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was found in the models folder at the start."""
+
+    seen: dict[Path, Fingerprint]
+    loaded: Loaded
+    left_out: Sequence[Absent]
 
 
 class Catalogue:
@@ -38,6 +49,7 @@ class Catalogue:
         self._seen: dict[Path, Fingerprint] = {}
         self._change = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading: Future[_Read] | None = None
         self.loading: asyncio.Task[None] | None = None
 
     @property
@@ -49,9 +61,20 @@ class Catalogue:
             raise NotReady("the models could not be loaded")
         raise NotReady("models are being loaded")
 
-    def start(self, unloaded: Sequence[str] = ()) -> None:
-        """Begin to load the models, those of the `unloaded` names left out; liveness does not wait for them."""
-        self.loading = self._keep(self._load_all(unloaded))
+    def begin(self, unloaded: Sequence[str] = ()) -> None:
+        """Begin to read the models on a thread, those of the `unloaded` names left out; needs no event loop."""
+        self._reading = self._read_on_thread(unloaded)
+
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether the models are being read."""
+        return self._reading is not None
+
+    def start(self) -> None:
+        """Load the models, or wait for those that are being read; liveness does not wait for them."""
+        if self._reading is None:
+            self._reading = self._read_on_thread(())
+        self.loading = self._keep(self._load_all(self._reading))
         if self._settings.poll_s:
             self._keep(self._poll(self._settings.poll_s))
 
@@ -89,14 +112,24 @@ class Catalogue:
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LoadFailed):
             logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
 
-    async def _load_all(self, unloaded: Sequence[str]) -> None:
-        self._seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
-        wanted = [path for path in self._seen if path.parent.name not in unloaded]
-        loaded = await asyncio.to_thread(self._loader.load, wanted)
-        left_out = [_unloaded(path.parent.name, int(path.name)) for path in self._seen if path not in wanted]
+    def _read_on_thread(self, unloaded: Sequence[str]) -> Future[_Read]:
+        with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        reading = with_one_thread.submit(self._read_all, unloaded)
+        with_one_thread.shutdown(wait=False)
+        return reading
+
+    def _read_all(self, unloaded: Sequence[str]) -> _Read:
+        seen = _fingerprints(self._settings.models_dir)
+        wanted = [path for path in seen if path.parent.name not in unloaded]
+        left_out = [_unloaded(path.parent.name, int(path.name)) for path in seen if path not in wanted]
+        return _Read(seen, self._loader.load(wanted), left_out)
+
+    async def _load_all(self, reading: Future[_Read]) -> None:
+        read = await asyncio.wrap_future(reading)
+        self._seen = read.seen
         default = self._settings.model or next(iter(self._settings.expected_models), None)
-        self._put(Repository(loaded.models, [*loaded.failed, *left_out], default))
-        self._mark(loaded.models, 1)
+        self._put(Repository(read.loaded.models, [*read.loaded.failed, *read.left_out], default))
+        self._mark(read.loaded.models, 1)
 
     def _put(self, repository: Repository) -> None:
         """Let every request from now on find this repository."""

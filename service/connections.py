@@ -43,6 +43,10 @@ def bounded_protocol(
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._clear_deadline()
+            if self._is_answering():
+                exchange = self.cycle.scope.get("state", {}).get("exchange")
+                if exchange is not None:  # the request's task may not have begun
+                    exchange.leave()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:

@@ -6,6 +6,7 @@ Must not import a web framework, so that any part of the service may note what i
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 UNKNOWN_ROUTE = "(unknown)"  # one name for all paths that are none, so that a scan makes no new time series
@@ -29,6 +30,14 @@ class Exchange:
     images: int = 0
     body_bytes: int = 0
     timing_ms: dict[str, float] = field(default_factory=dict)
+    has_left: bool = False  # the client, before the answer
+    on_leave: Callable[[], object] | None = None
+
+    def leave(self) -> None:
+        """Note that the client has gone; told by the connection, which learns of it first."""
+        self.has_left = True
+        if self.on_leave is not None:
+            self.on_leave()
 
     def elapsed_ms(self) -> float:
         """Return the time since the request's head was read."""

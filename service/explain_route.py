@@ -66,7 +66,7 @@ async def post_explain(
                 (image,) = await images_of(uploads, service.fetcher, hold)
                 if isinstance(image, ImageError):
                     raise image
-                found = await while_connected(request.receive, explain(image, label, asked, service.decoder, hold))
+                found = await while_connected(exchange, explain(image, label, asked, service.decoder, hold))
                 exchange.timing_ms = found.timing_ms
                 headers = {"X-Linnet-Method": found.method}
                 if answer_format == "json":

@@ -43,7 +43,7 @@ async def explain(data: bytes, label: str | None, model: Model, decoder: Decoder
     begin_s = time.perf_counter()
     pixels = await decoder(data, model.manifest.preprocess)
     decode_ms = (time.perf_counter() - begin_s) * 1000
-    answer = await model.batcher.answer(pixels)
+    (answer,) = await answer_pixels([pixels], model)
     index = int(answer.probabilities.argmax()) if label is None else classes.index(label)
     probability = float(answer.probabilities[index])
     answers = [answer]

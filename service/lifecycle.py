@@ -47,8 +47,12 @@ class Service:
         self._peers = _peers(settings, self.catalogue)
         self.is_draining = False
 
+    def begin(self) -> None:
+        """Begin to read the models, before there is an event loop."""
+        (self._peers or self.catalogue).begin()
+
     def start(self) -> None:
-        """Begin to load the models; liveness does not wait for them."""
+        """Load the models; liveness does not wait for them."""
         (self._peers or self.catalogue).start()
 
     async def stop(self) -> None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from linnet.bundle import read_manifest, verify_files
 from linnet.choice import Opened, open_bundle
 from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, ProviderUnavailable, first_line
 from linnet.manifest import Manifest
-from linnet.session import Network
+from linnet.preprocess import ACCEPTED_FORMATS
+from linnet.session import PROVIDER_NAMES, Network
 from service.batcher import Batcher
-from service.engine import Engine
+from service.engine import SMALL_BYTES, Engine
 from service.metrics import Metrics
 from service.repository import Absent, Model
 from service.settings import Settings
@@ -48,7 +49,7 @@ class Loader:
 
         Raises `ProviderUnavailable` where the provider that was asked for is not active: never a silent fall-back.
         """
-        PillowImage.init()  # imports every plugin, for which the first image of an unknown kind would wait 0.3 s
+        _import_decoders()
         models: list[Model] = []
         failed: list[Absent] = []
         for directory in directories:
@@ -86,11 +87,23 @@ class Loader:
 
     def _assemble(self, manifest: Manifest, opened: Opened) -> Model:
         metrics = self._metrics.of_model(manifest.name, manifest.version, manifest.classes)
-        engine = Engine(opened.network)
-        batcher = Batcher(engine, self._settings.max_batch_size, metrics.add_batch)
-        return Model(
-            manifest, opened.variant, opened.network.provider, engine, batcher, metrics, fallback=opened.fallback
+        settings, provider = self._settings, opened.network.provider
+        # A GPU runs one batch at a time, and nothing is decoded where it would have to wait for that.
+        on_cpu = provider == PROVIDER_NAMES["cpu"]
+        batcher = Batcher(
+            Engine(opened.network, manifest.preprocess, settings.max_pixels),
+            settings.max_batch_size,
+            settings.lanes if on_cpu else 1,
+            metrics.add_batch,
         )
+        decodes_bytes = SMALL_BYTES if on_cpu else 0
+        return Model(manifest, opened.variant, provider, decodes_bytes, batcher, metrics, fallback=opened.fallback)
+
+
+def _import_decoders() -> None:
+    """Import what reads the accepted formats, for which the first image of each would wait."""
+    for name in ACCEPTED_FORMATS:
+        import_module(f"PIL.{'WebP' if name == 'WEBP' else name.capitalize()}ImagePlugin")
 
 
 def _warm_up(network: Network, manifest: Manifest, max_batch_size: int) -> None:

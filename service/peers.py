@@ -44,9 +44,15 @@ class Peers:
         self._own: dict[int, asyncio.Future[None]] = {}
         self._watching: asyncio.Task[None] | None = None
 
+    def begin(self) -> None:
+        """Begin to read the models, before there is an event loop."""
+        self._catalogue.begin(unloaded=self._catch_up())
+
     def start(self) -> None:
-        """Begin to load the models and to carry out what others ask."""
-        self._catalogue.start(unloaded=self._catch_up())
+        """Load the models and begin to carry out what others ask."""
+        if not self._catalogue.has_begun:
+            self.begin()
+        self._catalogue.start()
         self._watching = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:

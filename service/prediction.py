@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from linnet.errors import ImageError
 from linnet.manifest import Variant
 from linnet.session import Outputs
-from service.batcher import Answer
+from service.batcher import Answer, Outcome
 from service.decoder import Decoder
+from service.engine import Image, NotHere, detached
+from service.errors import EngineFailed
 from service.problems import code_of
 from service.repository import Model
 
@@ -30,7 +32,7 @@ class Ranking:
     uncertain: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     """One image's way through the service."""
 
@@ -41,11 +43,29 @@ class Result:
 async def predict(images: Sequence[bytes | ImageError], model: Model, decoder: Decoder) -> list[Result]:
     """Answer every image, in order; one that cannot be read or was not to be had has its `ImageError` as the answer.
 
-    Raises `EngineFailed` where the network failed on any of them. Cancelling it abandons all of them.
+    Small images are decoded by the lane that asks the network, all others on the pool of the decoder first. Raises
+    `EngineFailed` where the network failed on any of them. Cancelling it abandons all of them.
     """
-    if len(images) == 1:
-        return [await _predict_one(images[0], model, decoder)]
-    results = await asyncio.gather(*(_predict_one(data, model, decoder) for data in images), return_exceptions=True)
+    small = [data for data in images if isinstance(data, bytes) and len(data) <= model.decodes_bytes]
+    if len(small) == len(images):
+        return await _predict_small(small, model, decoder)
+    return await _all_of(*(_predict_one(data, model, decoder) for data in images))
+
+
+async def _predict_small(images: Sequence[bytes], model: Model, decoder: Decoder) -> list[Result]:
+    outcomes = await model.batcher.answer(images)
+    if not any(isinstance(outcome, NotHere) for outcome in outcomes):
+        return [_result(outcome) for outcome in outcomes]
+
+    async def rest(data: bytes, outcome: Outcome) -> Result:
+        return await _predict_large(data, model, decoder) if isinstance(outcome, NotHere) else _result(outcome)
+
+    return await _all_of(*(rest(data, outcome) for data, outcome in zip(images, outcomes, strict=True)))
+
+
+async def _all_of(*parts: Coroutine[Any, Any, Result]) -> list[Result]:
+    """Wait for all, whichever fails, so that none is left behind; then raise the first failure."""
+    results = await asyncio.gather(*parts, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
@@ -55,22 +75,35 @@ async def predict(images: Sequence[bytes | ImageError], model: Model, decoder: D
 async def _predict_one(data: bytes | ImageError, model: Model, decoder: Decoder) -> Result:
     if isinstance(data, ImageError):
         return Result(data, 0.0)
+    if len(data) > model.decodes_bytes:
+        return await _predict_large(data, model, decoder)
+    (result,) = await _predict_small([data], model, decoder)
+    return result
+
+
+async def _predict_large(data: bytes, model: Model, decoder: Decoder) -> Result:
     begin_s = time.perf_counter()
     try:
         image = await decoder(data, model.manifest.preprocess)
     except ImageError as error:
-        return Result(_detached(error), _since_ms(begin_s))
-    decode_ms = _since_ms(begin_s)
-    return Result(await model.batcher.answer(image), decode_ms)
+        return Result(detached(error), (time.perf_counter() - begin_s) * 1000)
+    decode_ms = (time.perf_counter() - begin_s) * 1000
+    (answer,) = await answer_pixels([image], model)
+    return Result(answer, decode_ms)
 
 
-async def answer_pixels(images: npt.NDArray[np.uint8], model: Model) -> list[Answer]:  # [N, H, W, 3]
+async def answer_pixels(images: Sequence[Image] | Image, model: Model) -> list[Answer]:  # N images [H, W, 3]
     """Answer images that come as the network's input; raises `EngineFailed` where the network failed on any of them."""
-    answers = await asyncio.gather(*(model.batcher.answer(image) for image in images), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return [answer for answer in answers if isinstance(answer, Answer)]
+    results = [_result(outcome).answer for outcome in await model.batcher.answer(list(images))]
+    return [answer for answer in results if isinstance(answer, Answer)]
+
+
+def _result(outcome: Outcome) -> Result:
+    if isinstance(outcome, Answer):
+        return Result(outcome, outcome.decode_ms)
+    if isinstance(outcome, ImageError):
+        return Result(outcome, 0.0)
+    raise EngineFailed
 
 
 def tally(model: Model, results: Sequence[Result], said: Sequence[Ranking | ImageError]) -> None:
@@ -100,16 +133,6 @@ def slowest_ms(answers: Sequence[Answer]) -> dict[str, float]:
         "queue": max((answer.queue_ms for answer in answers), default=0.0),
         "inference": max((answer.inference_ms for answer in answers), default=0.0),
     }
-
-
-def _detached(error: ImageError) -> ImageError:
-    """Return the error without the frames it went through, which would hold the image until a garbage collection."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
-
-
-def _since_ms(begin_s: float) -> float:
-    return (time.perf_counter() - begin_s) * 1000
 
 
 def rank_all(model: Model, results: Sequence[Result], top_k: int) -> list[Ranking | ImageError]:

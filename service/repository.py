@@ -13,7 +13,6 @@ from typing import Literal
 
 from linnet.manifest import Manifest, Variant
 from service.batcher import Batcher
-from service.engine import Engine
 from service.errors import ModelUnavailable, ModelUnloaded, NotReady, UnknownModel, UnknownVersion
 from service.metrics import ModelMetrics
 
@@ -50,7 +49,7 @@ class Model:
     manifest: Manifest
     variant: Variant
     provider: str
-    engine: Engine
+    decodes_bytes: int  # images of so many bytes and less go to the batcher as they are
     batcher: Batcher
     metrics: ModelMetrics
     leases: Leases = field(default_factory=Leases)
@@ -67,10 +66,9 @@ class Model:
         return self.manifest.version
 
     async def close(self) -> None:
-        """Answer the requests that use it, then let the network and its thread go."""
+        """Answer the requests that use it, then let the network and its threads go."""
         await self.leases.ended()
         await self.batcher.close()
-        await asyncio.to_thread(self.engine.close)
 
 
 @dataclass(frozen=True)

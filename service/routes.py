@@ -58,7 +58,7 @@ async def post_predict(request: Request) -> Response:
             exchange.body_bytes = hold.bytes
             with accounted(model, exchange, len(uploads)):
                 work = _answer(uploads, model, service, hold)
-                results = await while_connected(request.receive, work)
+                results = await while_connected(exchange, work)
     exchange.timing_ms = present.timing_ms(results)
     said = rank_all(model, results, query.top_k)
     tally(model, results, said)

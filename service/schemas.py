@@ -102,6 +102,14 @@ class MetricsBody(Body):
     loss: float = Field(description="mean cross-entropy, nats")
     split: Literal["test", "val"]
     f1: float | None = Field(description="mean over the classes; null in bundles of before it was measured")
+    accuracy_low: float | None = Field(
+        description="lower end of the accuracy's 95 % Wilson score interval; null as f1 is"
+    )
+    accuracy_high: float | None = Field(description="upper end of it")
+    confusion: list[list[int]] | None = Field(
+        description="images by label (rows) and answer (columns), in the order of the classes; null of more than 100 "
+        "classes, and in bundles of before it was measured"
+    )
 
 
 class ModelBody(Body):

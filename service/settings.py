@@ -68,9 +68,10 @@ class Settings(BaseSettings):
         "bundle without a precision that is named is refused",
     )
     threads: int = Field(
-        default_factory=_share_of_cpus,
+        default=1,
         ge=1,
-        description="threads inside one inference of a worker; above the CPU quota it gets slower",
+        description="threads inside one inference; a worker runs as many at once as its CPUs allow. 1 answers the most "
+        "images; more answers a single image of a large network sooner",
     )
     decode_threads: int = Field(
         default_factory=_share_of_cpus,
@@ -78,9 +79,9 @@ class Settings(BaseSettings):
         description="images a worker decodes at once; above 8 million pixels they take turns, up to 16 bytes per pixel",
     )
     max_batch_size: int = Field(
-        default=32,
+        default=16,
         ge=1,
-        description="images per inference; more gives throughput under load and longer waits behind it",
+        description="images per inference; more takes memory and waits longer, and brings throughput on GPUs alone",
     )
     max_images: int = Field(default=64, ge=1, description="images per request; more are refused with 413")
     max_body_bytes: int = Field(default=32 * MIB, ge=1, description="bytes per request body; more are refused with 413")
@@ -152,6 +153,11 @@ class Settings(BaseSettings):
     def expected_models(self) -> list[str]:
         """List the names of `models`."""
         return [name.strip() for name in (self.models or "").split(",") if name.strip()]
+
+    @property
+    def lanes(self) -> int:
+        """Return how many batches a worker runs at once on its CPUs."""
+        return max(1, _share_of_cpus({"workers": self.workers}) // self.threads)
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -6,6 +6,7 @@ temporary file and renamed: a kill at any moment leaves the previous state whole
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ class Checkpoint:
     phase: int = 0
     epoch: int = 0
     best_accuracy: float = -1.0  # of the running phase, on the validation split
+    best_loss: float = math.inf  # of the same epoch; checkpoints of before it was kept lack it
     best_epoch: int = 0
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     network: dict[str, torch.Tensor] = field(default_factory=dict)

@@ -28,6 +28,11 @@ class Epoch:
     images_per_s: float | None = None
     seconds: float  # training and validation
 
+    @property
+    def merit(self) -> tuple[float, float]:
+        """Return what the best epoch has most of: validation accuracy, and among equals the lower validation loss."""
+        return self.val_accuracy, -self.val_loss
+
 
 def write_history(directory: Path, history: Sequence[Epoch]) -> None:
     """Replace `history.csv` in one step; numbers that do not exist are empty. Raises `DiskFull`."""

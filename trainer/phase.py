@@ -1,7 +1,8 @@
 """One phase of training: run its epochs, keep the best, leave a checkpoint after each.
 
 Selection is by accuracy on the validation split, and the state before the first epoch is a candidate, so a phase never
-leaves the network worse than it found it.
+leaves the network worse than it found it. Small validation splits have few accuracies, and many epochs reach the same
+one: of those the lowest loss is taken, for the first of them knows the classes but not yet how sure it may be.
 """
 
 from __future__ import annotations
@@ -72,15 +73,18 @@ def _judge(learner: Learner, phase: Phase, state: Checkpoint, trained: Trained |
         **(asdict(trained) if trained else {}),
     )
     state.history.append(row)
-    if row.epoch == 0 or row.val_accuracy > state.best_accuracy:
-        state.best_accuracy, state.best_epoch = row.val_accuracy, row.epoch
+    if row.epoch == 0 or row.merit > (state.best_accuracy, -state.best_loss):
+        state.best_accuracy, state.best_loss, state.best_epoch = row.val_accuracy, row.val_loss, row.epoch
         weights = learner.candidate.state_dict()
         state.best = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
     return row
 
 
 def _stalled(phase: Phase, state: Checkpoint) -> bool:
-    return phase.patience > 0 and state.epoch - state.best_epoch >= phase.patience
+    """Tell whether patience is over: it counts from where the accuracy last rose; a lower loss does not feed it."""
+    of_phase = state.history[-(state.epoch + 1) :]
+    rose = next(row.epoch for row in of_phase if row.val_accuracy == state.best_accuracy)
+    return phase.patience > 0 and state.epoch - rose >= phase.patience
 
 
 def _seed_epoch(seed: int, phase: int, epoch: int) -> torch.Generator:

@@ -12,7 +12,7 @@ from linnet_client import calls
 from linnet_client.calls import Call, Question
 from linnet_client.client import DEFAULT_CONCURRENCY, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, POLL_S
 from linnet_client.errors import NotReadyInTime, Problem, ServiceError, Unreachable
-from linnet_client.images import ImageSource, Picture, name_of, read_image
+from linnet_client.images import ImageSource, Picture, is_small, name_of, read_image
 from linnet_client.ordered import answer_in_order_async
 from linnet_client.results import Explanation, FailedPrediction, Health, Model, Prediction
 from linnet_client.retries import Retries
@@ -72,13 +72,24 @@ class AsyncClient:
         """Yield what each image shows, in order; see `Client.predict_many`."""
         question = Question(model, version, top_k)
 
-        async def answer(image: ImageSource) -> Prediction | FailedPrediction:
+        async def answer(group: list[ImageSource]) -> list[Prediction | FailedPrediction]:
+            if len(group) > 1:
+                try:
+                    return await self._send(calls.predict_group(await _read_all(group), question))
+                except OSError:
+                    pass
+                except Problem as error:
+                    if not calls.is_worth_one_by_one(error):
+                        raise
+            return [await answer_one(image) for image in group]
+
+        async def answer_one(image: ImageSource) -> Prediction | FailedPrediction:
             try:
                 return await self._send(calls.predict(await _read(image), question))
             except (Problem, OSError) as error:
                 return calls.failed_prediction(name_of(image), error)
 
-        return answer_in_order_async(answer, images, concurrency)
+        return answer_in_order_async(answer, images, is_small, concurrency)
 
     async def explain(
         self,
@@ -143,3 +154,7 @@ class AsyncClient:
 async def _read(image: ImageSource) -> Picture:
     """Read on a thread: a disk may be slow, and encoding an array takes time."""
     return await asyncio.to_thread(read_image, image)
+
+
+async def _read_all(images: list[ImageSource]) -> list[Picture]:
+    return await asyncio.to_thread(lambda: [read_image(image) for image in images])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from linnet_client.errors import Problem, UnexpectedAnswer, problem
@@ -101,6 +102,31 @@ def predict(picture: Picture, question: Question) -> Call[Prediction]:
     return _about(picture, "/predict", question.params, read)
 
 
+def predict_group(pictures: Sequence[Picture], question: Question) -> Call[list[Prediction | FailedPrediction]]:
+    """Ask for the classes of several images in one request (multipart/form-data, RFC 7578)."""
+
+    def read(reply: Reply) -> list[Prediction | FailedPrediction]:
+        body = json.loads(reply.content)
+        items = zip(pictures, body.pop("predictions"), strict=True)
+        return [_read_item(body, picture.filename, item) for picture, item in items]
+
+    boundary = secrets.token_hex(16)
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    return Call("POST", "/predict", read, question.params, headers, _form(boundary, pictures))
+
+
+def _read_item(body: Mapping[str, Any], filename: str | None, item: dict[str, Any]) -> Prediction | FailedPrediction:
+    if "error" in item:
+        return FailedPrediction(parse(ItemError, item["error"]), filename, body["request_id"])
+    return parse(Prediction, {**body, **item, "filename": filename})
+
+
+def _form(boundary: str, pictures: Sequence[Picture]) -> bytes:
+    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"\r\n\r\n'.encode()
+    parts = [piece for picture in pictures for piece in (head, picture.data, b"\r\n")]
+    return b"".join([*parts, f"--{boundary}--\r\n".encode()])
+
+
 def explain(picture: Picture, question: Question) -> Call[Explanation]:
     """Ask which parts of an image speak for a class."""
 
@@ -157,6 +183,11 @@ def ready() -> Call[Health]:
 def health_after(error: Problem) -> Health:
     """Return the health of a service that answered the question for it with a problem."""
     return Health(is_live=True, is_ready=False, reason=error.detail)
+
+
+def is_worth_one_by_one(error: Problem) -> bool:
+    """Tell whether the images of a group that failed may do better alone: one spoils the rest, or they are too many."""
+    return error.status_code in _ABOUT_THE_IMAGE
 
 
 def failed_prediction(filename: str | None, error: Problem | OSError) -> FailedPrediction:

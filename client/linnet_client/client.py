@@ -10,7 +10,7 @@ from typing import TypeVar
 from linnet_client import calls
 from linnet_client.calls import Call, Question
 from linnet_client.errors import NotReadyInTime, Problem, ServiceError, Unreachable
-from linnet_client.images import ImageSource, name_of, read_image
+from linnet_client.images import ImageSource, is_small, name_of, read_image
 from linnet_client.ordered import answer_in_order
 from linnet_client.results import Explanation, FailedPrediction, Health, Model, Prediction
 from linnet_client.retries import Retries
@@ -86,18 +86,30 @@ class Client:
     ) -> Generator[Prediction | FailedPrediction, None, None]:
         """Yield what each image shows, in order, with at most `concurrency` requests under way.
 
-        Images are read when their turn comes, so neither they nor the iterable have to fit into memory. One that cannot
-        be read has a `FailedPrediction` in its place; what would meet every image alike is raised.
+        Images are read when their turn comes, so neither they nor the iterable have to fit into memory; small ones that
+        come faster than they are answered share requests. One that cannot be read has a `FailedPrediction` in its
+        place; what would meet every image alike is raised.
         """
         question = Question(model, version, top_k)
 
-        def answer(image: ImageSource) -> Prediction | FailedPrediction:
+        def answer(group: list[ImageSource]) -> list[Prediction | FailedPrediction]:
+            if len(group) > 1:
+                try:
+                    return self._send(calls.predict_group([read_image(image) for image in group], question))
+                except OSError:
+                    pass
+                except Problem as error:
+                    if not calls.is_worth_one_by_one(error):
+                        raise
+            return [answer_one(image) for image in group]
+
+        def answer_one(image: ImageSource) -> Prediction | FailedPrediction:
             try:
                 return self._send(calls.predict(read_image(image), question))
             except (Problem, OSError) as error:
                 return calls.failed_prediction(name_of(image), error)
 
-        return answer_in_order(answer, images, concurrency)
+        return answer_in_order(answer, images, is_small, concurrency)
 
     def explain(
         self,

@@ -5,6 +5,7 @@ Pillow images and NumPy arrays are known by their shape, so that neither library
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from io import BytesIO
@@ -60,6 +61,9 @@ ImageSource: TypeAlias = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryFile, PillowImage, PixelArray
 ]
 
+# A request costs about as much as sending and decoding so many bytes.
+SMALL_BYTES = 64 * 1024
+
 # What PNG holds without a loss; CMYK goes into a TIFF, the rest is made RGB.
 _PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 
@@ -99,6 +103,18 @@ def name_of(source: ImageSource) -> str | None:
         return os.fspath(source)
     name = getattr(source, "name", None)
     return name if isinstance(name, str) else None
+
+
+def is_small(source: ImageSource) -> bool:
+    """Tell whether an image is known, without reading it, to be so small that it may share a request with others."""
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            return Path(source).stat().st_size <= SMALL_BYTES
+        except OSError:
+            return False  # whoever reads it says why
+    if isinstance(source, (bytes, bytearray)):
+        return len(source) <= SMALL_BYTES
+    return isinstance(source, PixelArray) and math.prod(source.shape) <= SMALL_BYTES
 
 
 def _read_file(file: BinaryFile) -> bytes:

@@ -72,6 +72,10 @@ class Metrics:
     split: str
     f1: float | None = None
     """Mean over the classes; None in bundles of before it was measured."""
+    accuracy_low: float | None = None
+    """Lower end of the 95 % confidence interval of the accuracy; None where it is not stated."""
+    accuracy_high: float | None = None
+    """Upper end of it."""
     confusion: tuple[tuple[int, ...], ...] | None = None
     """Images by label (rows) and answer (columns), in the order of the classes; None where it is not stated."""
 

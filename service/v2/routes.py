@@ -135,7 +135,7 @@ async def _infer(request: Request, name: str, version: str | None) -> Response:
                 raise TooManyImages(service.limits.max_images)
             hold.add_images(count - 1)
             with accounted(model, exchange, count):
-                answers = await while_connected(request.receive, answer_pixels(question.images, model))
+                answers = await while_connected(exchange, answer_pixels(question.images, model))
     exchange.timing_ms = slowest_ms(answers)
     tally_pixels(model, answers)
     return _answer(model, question, answers)

@@ -104,6 +104,8 @@ def test_models_are_listed(client: Client) -> None:
     assert (model.version, model.default, model.classes, model.input_size) == ("1", True, CLASSES, 16)
     assert model.metrics is not None
     assert (model.metrics.correct, model.metrics.n, model.metrics.split) == (193, 200, "test")
+    assert (model.metrics.accuracy_low, model.metrics.accuracy_high) == (0.93, 0.983)
+    assert model.metrics.confusion == ((66, 0, 1), (2, 64, 1), (2, 1, 63))
     assert client.model("colours", 2).state == "failed"
     assert client.model("colours", 2).classes is None
     for name, version in (("nothing", None), ("colours", 7), ("../healthz", None)):

@@ -31,7 +31,16 @@ MODEL = Model(
     input_size=97,
     variant="int8",
     provider="CPUExecutionProvider",
-    metrics=Metrics(accuracy=0.9, n=20, correct=18, loss=0.3, split="test", confusion=((9, 1), (1, 9))),
+    metrics=Metrics(
+        accuracy=0.9,
+        n=20,
+        correct=18,
+        loss=0.3,
+        split="test",
+        accuracy_low=0.699,
+        accuracy_high=0.9721,
+        confusion=((9, 1), (1, 9)),
+    ),
 )
 
 
@@ -77,8 +86,11 @@ def test_a_batch_is_a_table_and_a_csv_of_file_names() -> None:
 
 def test_a_model_is_described_with_what_it_scored() -> None:
     text = words.about(MODEL)
-    assert "**90.00 %** of 20 test images are named correctly (18)" in text
+    assert "**90.00 %** of 20 test images are named correctly (18; 95 % confidence interval 69.90 to 97.21 %);" in text
     assert "d&#95;o&#124;g&#42;" in text
+    assert MODEL.metrics is not None
+    older = replace(MODEL, metrics=replace(MODEL.metrics, accuracy_low=None, accuracy_high=None))
+    assert "named correctly (18);" in words.about(older)
     assert "correctly" not in words.about(replace(MODEL, metrics=None))
     assert words.model_choice(MODEL) == "cifar10, version 1 (default)"
 
@@ -88,5 +100,6 @@ def test_the_confusion_matrix_is_a_table() -> None:
     assert table.count("<td style=") == 4
     assert table.count(">9</td>") == 2
     assert "scope='row'>cat<" in table
+    assert "Images of the test split" in table
     bare = replace(MODEL, metrics=replace(MODEL.metrics, confusion=None)) if MODEL.metrics else MODEL
     assert words.confusion_table(bare) == "<p>The model states no confusion matrix.</p>"

@@ -12,7 +12,8 @@ import pytest
 
 from linnet.errors import ImageError
 from linnet.preprocess import load_image
-from tests.golden.make_golden import BLUE, CASES, EXPECTED, IMAGES, REFUSALS, SPEC, Case, Refusal
+from tests.golden.make_golden import CASES, EXPECTED, IMAGES, REFUSALS, SPEC, Case, Refusal
+from tests.golden.pictures import BLUE
 
 # Decoders of JPEG and lossy WebP differ in rounding between versions and instruction sets, by one level here and there;
 # next to a hard edge it can be a few. Lossless formats leave no choice.

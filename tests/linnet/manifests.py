@@ -9,10 +9,11 @@ from typing import Any
 
 from linnet.bundle import file_name
 from linnet.manifest import Manifest, Precision
-from tests.golden.make_golden import encode, quarters
+from tests.golden.pictures import encode, quarters
 
 CLASSES = ("cat", "dog", "newt")
 SIZE_PX = 16
+CONTENTS: dict[Precision, bytes] = {"fp32": b"a network", "int8": b"a small network"}
 
 
 def image_base64() -> str:
@@ -22,7 +23,10 @@ def image_base64() -> str:
 
 def manifest(contents: dict[Precision, bytes], **changes: Any) -> Manifest:
     """Return a manifest of variants with these files' contents; `changes` replace top-level keys."""
-    scores = {"split": "test", "n": 10, "correct": 9, "accuracy": 0.9, "loss": 0.3, "f1": 0.88}
+    scores = {
+        "split": "test", "n": 10, "correct": 9, "accuracy": 0.9, "loss": 0.3, "f1": 0.88, "accuracy_low": 0.596,
+        "accuracy_high": 0.982,
+    }  # fmt: skip
     document: dict[str, Any] = {
         "format_version": 2,
         "name": "pets",

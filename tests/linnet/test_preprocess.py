@@ -24,7 +24,8 @@ from pydantic import ValidationError
 
 from linnet.errors import ImageError, ImageTooLarge, UnreadableImage
 from linnet.preprocess import PreprocessSpec, load_image
-from tests.golden.make_golden import BLUE, CASES, GREEN, IMAGES, SPEC, png
+from tests.golden.make_golden import CASES, IMAGES, SPEC
+from tests.golden.pictures import BLUE, GREEN, png
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -177,7 +178,9 @@ def test_pillow_stays_silent() -> None:
     """Damaged metadata and large sizes reach no stderr, nor do they change the answer where warnings are errors."""
     script = """
 from linnet.errors import ImageTooLarge
-from tests.golden.make_golden import IMAGES, SPEC, load_image, png
+from linnet.preprocess import load_image
+from tests.golden.make_golden import IMAGES, SPEC
+from tests.golden.pictures import png
 print(load_image((IMAGES / "exif-broken.jpg").read_bytes(), SPEC).mean())
 try:
     load_image(png((10_000, 10_000), 8, 2, []), SPEC)

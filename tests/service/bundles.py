@@ -22,6 +22,16 @@ from linnet.preprocess import load_image
 from linnet.session import open_network
 
 CLASSES = ("red", "green", "blue")
+METRICS: dict[str, Any] = {
+    "split": "test",
+    "n": 200,
+    "correct": 193,
+    "accuracy": 0.965,
+    "loss": 0.11,
+    "accuracy_low": 0.93,
+    "accuracy_high": 0.983,
+    "confusion": [[66, 0, 1], [2, 64, 1], [2, 1, 63]],
+}
 OUTPUTS = ("probabilities", "logits", "embedding")
 SIDE_PX = 16
 WORK_SIDE = 400
@@ -128,7 +138,7 @@ def _manifest(source: Path, name: str, version: int) -> dict[str, Any]:
                 "file": "model.onnx",
                 "sha256": sha256_of(source),
                 "size_bytes": source.stat().st_size,
-                "metrics": {"split": "test", "n": 200, "correct": 193, "accuracy": 0.965, "loss": 0.11},
+                "metrics": METRICS,
             }
         ],
         "input": {"name": "image", "dtype": "uint8", "shape": (-1, SIDE_PX, SIDE_PX, 3)},

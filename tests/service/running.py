@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -106,3 +107,10 @@ class ServerProcess:
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found is not None
         return int(found[1]) * 1024
+
+
+def send(server: ServerProcess, content: bytes, name: str = "a.png") -> tuple[int, str, float]:
+    """Ask what an image shows; return status, the problem's code or "ok", and the seconds it took."""
+    begin_s = time.perf_counter()
+    response = httpx.post(f"{server.url}/predict", files={"file": (name, content)}, timeout=30)
+    return response.status_code, response.json().get("code", "ok"), time.perf_counter() - begin_s

@@ -79,7 +79,7 @@ def test_a_request_moves_exactly_one_counter(models_dir: Path, ask: Ask, end: tu
 
 def test_every_image_is_counted_once(models_dir: Path) -> None:
     async def scenario() -> str:
-        async with service_at(models_dir) as client:
+        async with service_at(models_dir, threads=1024) as client:  # one lane: the images of a request share a batch
             await client.post("/predict", files=files(png("red"), b"no", png("blue"), png("blue")))
             await client.post("/predict", files=files(png("red"), png("poison")))
             await client.post("/predict", files=files(b"no"))
@@ -106,15 +106,18 @@ def test_a_client_that_leaves_is_an_outcome(models_dir: Path) -> None:
     async def scenario() -> str:
         app = create_app(Settings(models_dir=models_dir))
         async with client_of(app) as client:
-            incoming = iter([{"type": "http.request", "body": png(), "more_body": False}])
+            scope: dict[str, Any] = {
+                "type": "http", "method": "POST", "path": "/predict", "headers": [], "query_string": b"",
+            }  # fmt: skip
 
             async def receive() -> dict[str, Any]:
-                return next(incoming, {"type": "http.disconnect"})
+                """Return the whole body; in the next turn of the loop the connection is gone."""
+                asyncio.get_running_loop().call_soon(scope["state"]["exchange"].leave)
+                return {"type": "http.request", "body": png(), "more_body": False}
 
             async def send(message: Any) -> None:
                 raise AssertionError(message)
 
-            scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], "query_string": b""}
             await app(scope, receive, send)
             return (await client.get("/metrics")).text
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 ADMIN = {"x-api-key": "admin"}
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIDE_PX, SIDE_PX, 3), np.uint8)
-# KServe's client needs other versions than ours of what it stands on: an environment of its own, `make .venv-kserve`.
+# KServe's client needs other versions than ours of what it stands on: an environment of its own, made by `make test`.
 KSERVE_PYTHON = Path(os.environ.get("KSERVE_PYTHON", ROOT / ".venv-kserve" / "bin" / "python"))
 
 
@@ -161,7 +161,7 @@ def test_the_repository(client: triton.InferenceServerClient, models: Path) -> N
         client.load_model("late")
 
 
-@pytest.mark.skipif(not KSERVE_PYTHON.exists(), reason="KServe's client is not installed: make .venv-kserve")
+@pytest.mark.skipif(not KSERVE_PYTHON.exists(), reason="KServe's client is not installed: make test brings it")
 def test_kserve_s_client(server: ServerProcess) -> None:
     result = subprocess.run(
         [KSERVE_PYTHON, Path(__file__).with_name("kserve_client.py"), server.url],

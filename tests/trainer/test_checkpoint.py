@@ -33,6 +33,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
         phase=1,
         epoch=2,
         best_accuracy=0.5,
+        best_loss=1.25,
         best_epoch=1,
         best={"w": torch.rand(3)},
         network={"w": torch.rand(3)},
@@ -77,6 +78,27 @@ def test_a_phase_continued_from_a_file_ends_with_the_same_bits(tmp_path: Path, u
         for history in (uninterrupted.history, state.history)
     ]
     assert timeless[0] == timeless[1]
+
+
+def test_a_phase_continued_from_a_file_keeps_the_best_of_equals(tmp_path: Path) -> None:
+    """It is stopped after its best epoch, and the rest reaches the same accuracy at a higher loss."""
+    phase, train, val = tiny_phase(epochs=12, lr=5e-2), tiny_split(24, seed=1), tiny_split(30, seed=2)
+    whole, rest = tiny_network(), tiny_network()
+
+    def keep_the_best(state: Checkpoint) -> None:
+        if state.best_epoch == state.epoch:
+            save_checkpoint(tmp_path, state)
+
+    uninterrupted = Checkpoint(recipe={}, data="")
+    run_phase(Learner(whole, phase, train, val), phase, 0, uninterrupted, Watch(keep_the_best, quiet()))
+    state = load_checkpoint(tmp_path)
+    best = uninterrupted.best_epoch
+    assert state.epoch == best
+    assert uninterrupted.best_accuracy in [row.val_accuracy for row in uninterrupted.history[best + 1 :]]
+    rest.load_state_dict(state.network)
+    run_phase(Learner(rest, phase, train, val), phase, 0, state, Watch(lambda _: None, quiet()))
+    assert (state.best_epoch, state.best_loss) == (best, uninterrupted.best_loss)
+    assert all(torch.equal(tensor, rest.state_dict()[name]) for name, tensor in whole.state_dict().items())
 
 
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:

@@ -49,7 +49,9 @@ def test_the_best_epoch_is_kept(unfreeze: str, ema_decay: float) -> None:
     accuracies = [row.val_accuracy for row in state.history]
     assert len(accuracies) == 13
     assert max(accuracies) > accuracies[0], "nothing was learnt, so nothing is tested"
-    assert state.best_epoch == accuracies.index(max(accuracies)), "the first of equals"
+    equals = [row for row in state.history if row.val_accuracy == max(accuracies)]
+    assert state.best_loss == min(row.val_loss for row in equals)
+    assert state.best_epoch == next(row.epoch for row in equals if row.val_loss == state.best_loss)
     assert 0 < state.best_epoch < 12
     assert state.best_accuracy == max(accuracies)
     assert not changed(diary.candidates[state.best_epoch], network)
@@ -69,10 +71,23 @@ def test_the_state_before_the_phase_is_a_candidate(unfreeze: str) -> None:
     assert not changed(before, network)
 
 
+def test_of_equal_accuracies_the_lowest_loss_is_kept() -> None:
+    network = tiny_network()
+    state, diary = carry_out(network, tiny_phase(epochs=12, lr=5e-2))
+    equals = [row for row in state.history if row.val_accuracy == state.best_accuracy]
+    assert equals[0].epoch < state.best_epoch < equals[-1].epoch, "neither the first nor the last, or nothing is tested"
+    assert equals[0].val_loss > 2 * state.best_loss
+    assert not changed(diary.candidates[state.best_epoch], network)
+
+
 def test_patience_ends_a_phase_early() -> None:
+    """It waits for a higher accuracy: losses that fall at the same one do not prolong the phase."""
     phase = tiny_phase(epochs=40, lr=5e-2).model_copy(update={"patience": 3})
     state, diary = carry_out(tiny_network(), phase)
-    assert state.epoch == state.best_epoch + 3 < 40
+    accuracies = [row.val_accuracy for row in state.history]
+    rose = accuracies.index(max(accuracies))
+    assert state.epoch == rose + 3 < 40
+    assert rose < state.best_epoch
     assert diary.saved[-1] == state.epoch
 
 

@@ -31,7 +31,7 @@ def training_section(material: Material) -> Section:
 
 
 def _phase_row(phase: Phase, epochs: list[Epoch]) -> tuple[str, ...]:
-    best = max(epochs, key=lambda row: row.val_accuracy, default=None)
+    best = max(epochs, key=lambda row: row.merit, default=None)
     optim = phase.optim
     return (
         phase.name,
