@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,51 +22,19 @@ import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 
+from export.front import Floats, Front, find_front
+
 PIXELS = "pixels"  # float32 [N, 4, H, P], to be quantised with scale 1 and zero point 0
 
 _WORD = 4  # bytes, and so channels
 _OWN = "pixels/"  # of the names of nodes that are added
 _RESULT = f"{_OWN}result"  # [N, OH, positions, G * M]
-_BEGINNING = ["Transpose", "Cast", "Mul", "Add", "Conv"]
-_ACTIVATIONS = ("Relu", "Clip")
-
-Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Front:
-    """The nodes from the image to the result of the first convolution, and what they do."""
-
-    nodes: Sequence[onnx.NodeProto]  # as in `_BEGINNING`, and maybe an activation
-    size: tuple[int, int, int]  # of the image: H, W, C
-    scale: Floats  # [C]
-    offset: Floats  # [C]
-    weight: Floats  # [M, C, kh, kw]
-    bias: Floats  # [M]
-    strides: tuple[int, int]
-    pads: tuple[int, int, int, int]  # top, left, bottom, right
-
-    @cached_property
-    def frame(self) -> Floats:  # [C]
-        """Return the pixel that is normalised to zero."""
-        return np.round(-self.offset / self.scale)
-
-    @cached_property
-    def result(self) -> tuple[int, int]:
-        """Return height and width of the convolution's result."""
-        height, width = (
-            (self.size[axis] + self.pads[axis] + self.pads[axis + 2] - self.weight.shape[axis + 2])
-            // self.strides[axis]
-            + 1
-            for axis in (0, 1)
-        )
-        return height, width
 
 
 class _Layout:
     """How the rows of an image are read in words of four bytes."""
 
-    def __init__(self, front: _Front) -> None:
+    def __init__(self, front: Front) -> None:
         channels, stride, kernel = front.size[2], front.strides[1], front.weight.shape[3]
         self.outputs = _WORD // math.gcd(_WORD, stride * channels)  # G: neighbours that one position makes
         self.step = self.outputs * stride * channels // _WORD  # words from one position to the next
@@ -103,7 +70,7 @@ def read_pixels(core: onnx.ModelProto) -> onnx.ModelProto:
 
     The answers differ by what the rounding of the frame makes of them.
     """
-    front = _find_front(core.graph)
+    front = find_front(core.graph)
     if front is None:
         return core
     model = onnx.ModelProto()
@@ -152,48 +119,7 @@ def take_pixels(quantised: onnx.ModelProto) -> None:
     graph.node.remove(readers[0])
 
 
-def _find_front(graph: onnx.GraphProto) -> _Front | None:
-    """Read the beginning of a graph, or return None where it is not one that can be rebuilt."""
-    nodes = _chain(graph)
-    if [node.op_type for node in nodes[: len(_BEGINNING)]] != _BEGINNING:
-        return None
-    constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-    scaling, shifting, convolution = nodes[2:5]
-    options = {item.name: helper.get_attribute_value(item) for item in convolution.attribute}
-    weight = constants[convolution.input[1]]
-    if weight.ndim != 4 or options.get("group", 1) != 1 or set(options.get("dilations", [1])) != {1}:
-        return None
-    height, width, channels = (axis.dim_value for axis in graph.input[0].type.tensor_type.shape.dim[1:])
-    front = _Front(
-        nodes=nodes,
-        size=(height, width, channels),
-        scale=constants[scaling.input[1]].reshape(-1),
-        offset=constants[shifting.input[1]].reshape(-1),
-        weight=weight,
-        bias=constants[convolution.input[2]] if len(convolution.input) > 2 else np.zeros(len(weight), np.float32),
-        strides=options.get("strides", (1, 1)),
-        pads=options.get("pads", (0, 0, 0, 0)),
-    )
-    return front if front.frame.min() >= 0 and front.frame.max() <= 255 else None  # 8 bits hold its frame
-
-
-def _chain(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Follow the image as long as one node alone reads it, to the first convolution and the activation after it.
-
-    That others ask for its shape does no harm.
-    """
-    chain: list[onnx.NodeProto] = []
-    name = graph.input[0].name
-    while len(chain) <= len(_BEGINNING):
-        readers = [node for node in graph.node if name in node.input and (chain or node.op_type != "Shape")]
-        if len(readers) != 1 or (len(chain) == len(_BEGINNING) and readers[0].op_type not in _ACTIVATIONS):
-            break
-        chain += readers
-        name = readers[0].output[0]
-    return chain
-
-
-def _build(front: _Front, layout: _Layout) -> _Piece:
+def _build(front: Front, layout: _Layout) -> _Piece:
     """Write the nodes from the image to the result that the first convolution, or its activation, had."""
     piece = _Piece()
     (height, width), made = front.result, len(front.weight)
@@ -202,29 +128,28 @@ def _build(front: _Front, layout: _Layout) -> _Piece:
     words = piece.add("Reshape", [framed, np.array([0, rows, layout.words, _WORD])], f"{_OWN}words")
     planes = piece.add("Transpose", [words], f"{_OWN}planes", perm=[0, 3, 1, 2])
     piece.add("Cast", [planes], PIXELS, to=onnx.TensorProto.FLOAT)
-    convolution, last = front.nodes[len(_BEGINNING) - 1], front.nodes[-1]
     bias = front.bias + (front.weight * front.offset[:, None, None]).sum((1, 2, 3))
     result = piece.add(
         "Conv",
         [PIXELS, _spread(front, layout), np.tile(bias, layout.outputs).astype(np.float32)],
-        convolution.name,
+        front.convolution.name,
         strides=[front.strides[0], layout.step],
     )
-    if last is not convolution:
-        result = piece.add(last.op_type, [result, *last.input[1:]], last.name)
+    if front.last is not front.convolution:
+        result = piece.add(front.last.op_type, [result, *front.last.input[1:]], front.last.name)
     if layout.outputs == 1 and layout.positions == width:
-        piece.nodes[-1].output[0] = last.output[0]
+        piece.nodes[-1].output[0] = front.last.output[0]
         return piece
     beside = piece.add("Transpose", [result], _RESULT, perm=[0, 2, 3, 1])
     laid = piece.add("Reshape", [beside, np.array([0, height, layout.positions * layout.outputs, made])], f"{_OWN}laid")
     if layout.positions * layout.outputs > width:
         laid = piece.add("Slice", [laid, np.array([0]), np.array([width]), np.array([2])], f"{_OWN}cut")
     piece.add("Transpose", [laid], f"{_OWN}maps", perm=[0, 3, 1, 2])
-    piece.nodes[-1].output[0] = last.output[0]
+    piece.nodes[-1].output[0] = front.last.output[0]
     return piece
 
 
-def _add_frame(piece: _Piece, front: _Front, rows: int, columns: int) -> str:
+def _add_frame(piece: _Piece, front: Front, rows: int, columns: int) -> str:
     """Lay pixels around the image, as far as the convolution reads; what it does not read is cut off or anything."""
     (height, width, channels), (top, left, _, _) = front.size, front.pads
     bottom, right = rows - top - height, columns - left - width
@@ -249,7 +174,7 @@ def _add_frame(piece: _Piece, front: _Front, rows: int, columns: int) -> str:
     return name
 
 
-def _spread(front: _Front, layout: _Layout) -> Floats:  # [G * M, 4, kh, words]
+def _spread(front: Front, layout: _Layout) -> Floats:  # [G * M, 4, kh, words]
     """Return the weights, scaled, that make G neighbouring outputs of a window of bytes."""
     made, channels, height, kernel = front.weight.shape
     by_byte = (front.weight * front.scale[:, None, None]).transpose(0, 2, 3, 1).reshape(made, height, kernel * channels)

@@ -3,7 +3,7 @@
 Static quantisation in QDQ form: weights int8 with a scale per channel, activations uint8 with a scale per tensor, whose
 ranges come from training images. uint8 x int8 is the form that VNNI computes in one instruction; on x86 CPUs without it
 sums may saturate, which the bundle's self-test finds (weights of 7 bits would not saturate, but lose accuracy
-everywhere). Normalisation, neck and head stay in float: they take no time and decide much.
+everywhere). Neck and head stay in float: they take no time and decide much.
 """
 
 from __future__ import annotations
