@@ -3,7 +3,7 @@
 Static quantisation in QDQ form: weights int8 with a scale per channel, activations uint8 with a scale per tensor, whose
 ranges come from training images. uint8 x int8 is the form that VNNI computes in one instruction; on x86 CPUs without it
 sums may saturate, which the bundle's self-test finds (weights of 7 bits would not saturate, but lose accuracy
-everywhere). Normalisation, neck and head stay in float: they take no time and decide much.
+everywhere). Neck and head stay in float: they take no time and decide much.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from export.drift import Drifts
 from export.graph import BACKBONE_PREFIX
+from export.pixels import settle_ranges, take_pixels
 
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 ACTIVATIONS = ("Relu", "Clip")  # quantised as part of what they follow
@@ -71,14 +74,25 @@ def find_ranges(core: onnx.ModelProto, images: npt.NDArray[np.uint8], method: Me
         )
         for start in range(0, len(images), _BATCH):
             calibrator.collect_data(_Batch(images[start : start + _BATCH]))
-        return calibrator.compute_data()
+        ranges = calibrator.compute_data()
+    settle_ranges(core.graph, ranges)
+    return ranges
 
 
-def quantise(core: onnx.ModelProto, ranges: TensorsData, float_nodes: Collection[str] = ()) -> onnx.ModelProto:
-    """Return the quantised graph; `core` stays as it is, and so do `float_nodes` with the activations after them."""
+def quantise(
+    core: onnx.ModelProto,
+    ranges: TensorsData,
+    float_nodes: Collection[str] = (),
+    drifts: Drifts | None = None,
+) -> onnx.ModelProto:
+    """Return the quantised graph; `core` stays as it is, and so do `float_nodes` with the activations after them.
+
+    `drifts` are taken from the biases of the convolutions that are quantised.
+    """
     model = onnx.ModelProto()
     model.CopyFrom(core)
     kept = _with_activations(model.graph, float_nodes)
+    _take_drifts({name: drift for name, drift in (drifts or {}).items() if name not in kept}, model.graph)
     excluded = [
         node.name for node in model.graph.node if not node.name.startswith(BACKBONE_PREFIX) or node.name in kept
     ]
@@ -97,7 +111,24 @@ def quantise(core: onnx.ModelProto, ranges: TensorsData, float_nodes: Collection
     quantizer.quantize_model()
     quantizer.model.topological_sort()  # what was added stands at the end
     quantised: onnx.ModelProto = quantizer.model.model
+    take_pixels(quantised)
     return quantised
+
+
+def _take_drifts(drifts: Drifts, graph: onnx.GraphProto) -> None:
+    """Take drifts from biases; each convolution gets one of its own, for equal ones were written once."""
+    constants = {item.name: item for item in graph.initializer}
+    for node in graph.node:
+        if node.name in drifts:
+            bias = numpy_helper.to_array(constants[node.input[2]]) if len(node.input) > 2 else np.float32(0)
+            own = numpy_helper.from_array(np.asarray(bias - drifts[node.name]), f"{node.name}/bias")
+            graph.initializer.append(own)
+            del node.input[2:]
+            node.input.append(own.name)
+    read = {name for node in graph.node for name in node.input}
+    for item in constants.values():
+        if item.name not in read:
+            graph.initializer.remove(item)
 
 
 def _with_activations(graph: onnx.GraphProto, names: Collection[str]) -> set[str]:

@@ -6,7 +6,7 @@ Everything is measured on files, in ONNX Runtime, on the validation split and on
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,12 @@ import torch
 from onnxruntime.quantization.calibrate import TensorsData
 
 from export.calibration import divergence
+from export.drift import Drifts, find_drifts
 from export.errors import AccuracyLost
 from export.gates import images_allowed
 from export.material import Material
 from export.measure import run_in_batches
+from export.pixels import read_pixels
 from export.quantise import METHODS, find_ranges, quantisable, quantise
 from export.tail import AS_TRAINED, with_answers
 from linnet.cpu import usable_cpus
@@ -41,6 +43,18 @@ class Quantised:
 
     core: onnx.ModelProto
     record: Quantisation
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A float graph, and what was seen of it on training images."""
+
+    core: onnx.ModelProto
+    ranges: TensorsData
+    drifts: Drifts
+
+    def quantised(self, float_nodes: Sequence[str]) -> onnx.ModelProto:
+        return quantise(self.core, self.ranges, float_nodes, self.drifts)
 
 
 @dataclass(frozen=True)
@@ -68,33 +82,34 @@ class Search:
         until it does not. Raises `AccuracyLost` where half of them are not enough.
         """
         images = self.material.train[:RANGE_IMAGES].numpy()
-        ranges, trials = {}, {}
-        for method in METHODS:
-            ranges[method.name] = find_ranges(self.core, images, method)
-            trials[method.name] = self._try(ranges[method.name], [], f"ranges by {method.name}")
+        core = read_pixels(self.core)
+        ranges = {method.name: find_ranges(core, images, method) for method in METHODS}
+        drifts = find_drifts(core, quantise(core, ranges[METHODS[0].name]), images)  # the same whatever the ranges
+        seen = {name: _Seen(core, ranges[name], drifts) for name in ranges}
+        trials = {name: self._try(seen[name], [], f"ranges by {name}") for name in seen}
         best = min(trials, key=lambda name: trials[name].divergence)
-        float_nodes = self._float_nodes(ranges[best], trials[best])
+        float_nodes = self._float_nodes(seen[best], trials[best])
         record = Quantisation(
             calibration=best,
             images=len(images),
             candidates={name: trial.divergence for name, trial in trials.items()},
             float_nodes=tuple(float_nodes),
         )
-        return Quantised(quantise(self.core, ranges[best], float_nodes), record)
+        return Quantised(seen[best].quantised(float_nodes), record)
 
-    def _float_nodes(self, ranges: TensorsData, plain: _Trial) -> list[str]:
+    def _float_nodes(self, seen: _Seen, plain: _Trial) -> list[str]:
         """Return the layers to be kept in float: none where plain quantisation loses little enough."""
         images = len(self.material.val)
         allowed = images_allowed(images, self.max_points)
         least_lost = self._lost(plain)
         if least_lost <= allowed:
             return []
-        nodes = quantisable(self.core)
-        self.reporter.start("rank layers", len(nodes))
-        ranked = rank_nodes(self.core, ranges, self.material.train[-SENSITIVITY_IMAGES:], self.reporter.advance)
+        self.reporter.start("rank layers", len(quantisable(seen.core)))
+        few = self.material.train[-SENSITIVITY_IMAGES:]
+        ranked = rank_nodes(seen.core, seen.ranges, few, self.reporter.advance, seen.drifts)
         count = 1
         while count <= LARGEST_FLOAT_SHARE * len(ranked):
-            trial = self._try(ranges, ranked[:count], f"{count} of {len(ranked)} layers in float")
+            trial = self._try(seen, ranked[:count], f"{count} of {len(ranked)} layers in float")
             if self._lost(trial) <= allowed:
                 return ranked[:count]
             least_lost = min(least_lost, self._lost(trial))
@@ -104,8 +119,8 @@ class Search:
     def _lost(self, trial: _Trial) -> int:
         return int((self.fp32_logits.argmax(1) == self.material.val_labels).sum()) - trial.correct
 
-    def _try(self, ranges: TensorsData, float_nodes: list[str], what: str) -> _Trial:
-        logits = answer_logits(quantise(self.core, ranges, float_nodes), self.material.val)
+    def _try(self, seen: _Seen, float_nodes: list[str], what: str) -> _Trial:
+        logits = answer_logits(seen.quantised(float_nodes), self.material.val)
         correct = int((logits.argmax(1) == self.material.val_labels).sum())
         trial = _Trial(divergence(self.fp32_logits, logits), correct)
         self.reporter.say(
@@ -115,14 +130,18 @@ class Search:
 
 
 def rank_nodes(
-    core: onnx.ModelProto, ranges: TensorsData, images: torch.Tensor, advance: Callable[[int], None] = lambda _: None
+    core: onnx.ModelProto,
+    ranges: TensorsData,
+    images: torch.Tensor,
+    advance: Callable[[int], None] = lambda _: None,
+    drifts: Drifts | None = None,
 ) -> list[str]:
     """Order the layers by how far the answers to images [N, H, W, 3] move when that layer alone is quantised."""
     nodes = quantisable(core)
     expected = answer_logits(core, images)
     harm = {}
     for node in nodes:
-        alone = quantise(core, ranges, [name for name in nodes if name != node])
+        alone = quantise(core, ranges, [name for name in nodes if name != node], drifts)
         harm[node] = divergence(expected, answer_logits(alone, images))
         advance(1)
     return sorted(nodes, key=lambda node: -harm[node])
