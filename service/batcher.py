@@ -170,12 +170,15 @@ def _outcomes(batch: Sequence[Slot], done: Batch, begin_s: float) -> list[Outcom
     there = 0 if done.outputs is None else len(done.outputs.probabilities)
     if len(done.rows) != len(batch) or answered != list(range(there)):
         raise RuntimeError(f"{there} answers and {len(done.rows)} outcomes for {len(batch)} images")
-    return [
-        Answer(done.outputs, row, (begin_s - slot.since_s) * 1000, done.seconds * 1000, decode_ms)
-        if isinstance(row, int) and done.outputs is not None
-        else row  # type: ignore[misc]  # an int comes with outputs
-        for slot, row, decode_ms in zip(batch, done.rows, done.decode_ms, strict=True)
-    ]
+    outcomes: list[Outcome] = []
+    for slot, row, decode_ms in zip(batch, done.rows, done.decode_ms, strict=True):
+        if isinstance(row, int):
+            assert done.outputs is not None  # it has as many rows as were counted
+            queue_ms, inference_ms = (begin_s - slot.since_s) * 1000, done.seconds * 1000
+            outcomes.append(Answer(done.outputs, row, queue_ms, inference_ms, decode_ms))
+        else:
+            outcomes.append(row)
+    return outcomes
 
 
 def _hand_over(batch: Sequence[Slot], outcomes: Sequence[Outcome]) -> None:

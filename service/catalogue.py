@@ -63,7 +63,9 @@ class Catalogue:
 
     def begin(self, unloaded: Sequence[str] = ()) -> None:
         """Begin to read the models on a thread, those of the `unloaded` names left out; needs no event loop."""
-        self._reading = self._read_on_thread(unloaded)
+        thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._reading = thread.submit(self._read_all, unloaded)
+        thread.shutdown(wait=False)
 
     @property
     def has_begun(self) -> bool:
@@ -73,7 +75,8 @@ class Catalogue:
     def start(self) -> None:
         """Load the models, or wait for those that are being read; liveness does not wait for them."""
         if self._reading is None:
-            self._reading = self._read_on_thread(())
+            self.begin()
+        assert self._reading is not None  # it has begun
         self.loading = self._keep(self._load_all(self._reading))
         if self._settings.poll_s:
             self._keep(self._poll(self._settings.poll_s))
@@ -111,12 +114,6 @@ class Catalogue:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LoadFailed):
             logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
-
-    def _read_on_thread(self, unloaded: Sequence[str]) -> Future[_Read]:
-        with_one_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        reading = with_one_thread.submit(self._read_all, unloaded)
-        with_one_thread.shutdown(wait=False)
-        return reading
 
     def _read_all(self, unloaded: Sequence[str]) -> _Read:
         seen = _fingerprints(self._settings.models_dir)

@@ -1,7 +1,7 @@
 """The only place that computes: decodes what is small, and runs one network on a batch; never on the event loop.
 
-A small image is decoded on the thread that is about to need it: handing it over between two threads costs more than
-decoding it. Must not import a web framework.
+A small image is decoded on the thread that is about to need it, so that it is not handed over between two threads. Must
+not import a web framework.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from linnet.session import Network, Outputs
 Image = npt.NDArray[np.uint8]  # [H, W, 3], the network's input
 Item = bytes | Image  # an image as it was sent, small enough to be decoded here, or the network's input
 
-# What is decoded here holds up the others of its batch: so many pixels take about as long as the network.
+# What is decoded here holds up the others of its batch; what is larger has the pool.
 SMALL_BYTES = 64 * 1024
 SMALL_PIXELS = 250_000
 

@@ -40,12 +40,15 @@ def serve_on(listener: socket.socket, settings: Settings, announce: Callable[[st
 
     Raises what `serve` raises.
     """
-    gc.disable()  # nothing that is made at the start is garbage; looking for it would take a tenth of the start
     return_large_blocks()
     allow_many_connections()
-    service = Service(settings)
-    # The models are read on another core while the framework is imported, which takes about as long.
-    service.begin()
-    from service.http import run
+    gc.disable()  # nothing that is made at the start is garbage; `run` enables it when the models are loaded
+    try:
+        service = Service(settings)
+        # The models are read on another core while the framework is imported.
+        service.begin()
+        from service.http import run
 
-    run(listener, service, announce)
+        run(listener, service, announce)
+    finally:
+        gc.enable()

@@ -82,9 +82,11 @@ def _judge(learner: Learner, phase: Phase, state: Checkpoint, trained: Trained |
 
 def _stalled(phase: Phase, state: Checkpoint) -> bool:
     """Tell whether patience is over: it counts from where the accuracy last rose; a lower loss does not feed it."""
+    if phase.patience == 0:
+        return False
     of_phase = state.history[-(state.epoch + 1) :]
     rose = next(row.epoch for row in of_phase if row.val_accuracy == state.best_accuracy)
-    return phase.patience > 0 and state.epoch - rose >= phase.patience
+    return state.epoch - rose >= phase.patience
 
 
 def _seed_epoch(seed: int, phase: int, epoch: int) -> torch.Generator:

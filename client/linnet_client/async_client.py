@@ -77,7 +77,7 @@ class AsyncClient:
                 try:
                     return await self._send(calls.predict_group(await _read_all(group), question))
                 except OSError:
-                    pass
+                    pass  # found again below, and said of that image alone
                 except Problem as error:
                     if not calls.is_worth_one_by_one(error):
                         raise

@@ -97,7 +97,7 @@ class Client:
                 try:
                     return self._send(calls.predict_group([read_image(image) for image in group], question))
                 except OSError:
-                    pass
+                    pass  # found again below, and said of that image alone
                 except Problem as error:
                     if not calls.is_worth_one_by_one(error):
                         raise

@@ -61,7 +61,7 @@ ImageSource: TypeAlias = Union[
     str, "os.PathLike[str]", bytes, bytearray, memoryview, BinaryFile, PillowImage, PixelArray
 ]
 
-# A request costs about as much as sending and decoding so many bytes.
+# What the service calls small, too (service.engine): larger images have much work of their own.
 SMALL_BYTES = 64 * 1024
 
 # What PNG holds without a loss; CMYK goes into a TIFF, the rest is made RGB.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,13 +67,13 @@ def said(outcome: Outcome) -> float:
     return float(outcome.probabilities[0])
 
 
-async def until(condition: object) -> None:
-    """Wait for a list to be filled."""
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads do."""
     for _ in range(1000):
-        if condition:
+        if condition():
             return
         await asyncio.sleep(0.005)
-    raise AssertionError("nothing came")
+    raise AssertionError("it did not come")
 
 
 async def one(batcher: Batcher, number: int) -> float:
@@ -100,7 +100,7 @@ def test_while_one_batch_runs_the_next_gathers() -> None:
     async def scenario() -> None:
         batcher = Batcher(held, 4)
         tasks = [asyncio.create_task(one(batcher, 0))]
-        await until(held.batches)
+        await until(lambda: bool(held.batches))
         tasks += [asyncio.create_task(one(batcher, number)) for number in range(1, 8)]
         await asyncio.sleep(0)
         held.go.set()
@@ -116,12 +116,9 @@ def test_images_of_one_request_are_shared_among_idle_lanes() -> None:
 
     async def scenario() -> None:
         batcher = Batcher(held, 8, lanes=2)
-        await until_idle(batcher, 2)
+        await until(lambda: batcher._idle == 2)
         asking = asyncio.create_task(batcher.answer([image(number) for number in range(6)]))
-        for _ in range(1000):
-            if len(held.batches) == 2:
-                break
-            await asyncio.sleep(0.005)
+        await until(lambda: len(held.batches) == 2)
         held.go.set()
         assert [said(outcome) for outcome in await asking] == [0, 1, 2, 3, 4, 5]
         await batcher.close()
@@ -130,21 +127,13 @@ def test_images_of_one_request_are_shared_among_idle_lanes() -> None:
     assert sorted(held.batches) == [[0, 1, 2], [3, 4, 5]]
 
 
-async def until_idle(batcher: Batcher, lanes: int) -> None:
-    for _ in range(1000):
-        if batcher._idle == lanes:
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("the lanes do not wait")
-
-
 def test_an_abandoned_image_is_not_computed() -> None:
     held = Held()
 
     async def scenario() -> None:
         batcher = Batcher(held, 4)
         tasks = [asyncio.create_task(one(batcher, 0))]
-        await until(held.batches)
+        await until(lambda: bool(held.batches))
         tasks += [asyncio.create_task(one(batcher, number)) for number in range(1, 6)]
         await asyncio.sleep(0)
         tasks[2].cancel()
