@@ -28,6 +28,7 @@ from trainer.inputs import Split, phase_inputs
 from trainer.mix import Targets
 from trainer.network import Classifier, set_trainable, train_mode
 from trainer.optimise import Average, build_optimizer, set_rate
+from trainer.precision import keep_strided_depthwise_in_float32, uses_bfloat16
 from trainer.progress import Reporter
 from trainer.recipe import Compute, Phase
 
@@ -56,6 +57,9 @@ class Learner:
         self._phase = phase
         self._compute = compute or Compute()
         self._device = next(network.parameters()).device
+        self._in_bfloat16 = uses_bfloat16(self._compute, self._device)
+        if self._in_bfloat16 and self._device.type == "cpu":
+            keep_strided_depthwise_in_float32(network)
         self._weights = class_weights(train.labels).to(self._device) if phase.optim.balance == "loss" else None
         self._inputs = phase_inputs(network, phase, train, val)
         self._exchange = wrapped(self._inputs.trained)
@@ -134,12 +138,6 @@ class Learner:
             logits = self._trained(hidden)
         loss = targets.loss(logits.float(), self._phase.optim.label_smoothing)
         return loss * (len(part) / whole), int((logits.detach().argmax(1) == targets.labels).sum())
-
-    @property
-    def _in_bfloat16(self) -> bool:
-        if self._compute.precision == "auto":  # on CPUs it was slower: 104 images/s against 180 at 97 px
-            return self._device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return self._compute.precision == "bfloat16"
 
 
 def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
