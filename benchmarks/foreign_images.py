@@ -25,6 +25,7 @@ from linnet.bundle import read_manifest, verify_files
 from linnet.choice import open_bundle
 from linnet.cpu import usable_cpus
 from linnet.preprocess import IMAGE_SUFFIXES, PreprocessSpec, load_image
+from linnet.session import Placement
 
 DRAWN = 1000  # images of each drawn kind
 SIDE_PX = 96
@@ -118,9 +119,7 @@ def main() -> None:
     for kind, pictures in drawn_images(np.random.default_rng(7)).items():
         sets[kind] = np.stack([as_input(next(pictures), spec) for _ in range(DRAWN)])
     for variant in manifest.variants:
-        opened = open_bundle(
-            arguments.bundle, manifest, wanted=variant.precision, provider="cpu", threads=usable_cpus()
-        )
+        opened = open_bundle(arguments.bundle, manifest, Placement("cpu", usable_cpus()), wanted=variant.precision)
         assert variant.abstain is not None, f"{arguments.bundle} has no rule to abstain"
         known = np.empty(0, np.float32)
         for kind, images in sets.items():

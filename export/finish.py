@@ -19,7 +19,7 @@ from export.tail import AS_TRAINED, with_answers
 from linnet.bundle import file_name, sha256_of
 from linnet.cpu import usable_cpus
 from linnet.manifest import Abstain, Precision, Quantisation, Variant
-from linnet.session import Network, Outputs, open_network
+from linnet.session import Network, Outputs, Placement, open_network
 
 FOREIGN_IMAGES = 500  # of each kind
 
@@ -72,7 +72,7 @@ def finish_variant(  # noqa: PLR0913
 
 def _open(model: onnx.ModelProto, path: Path) -> Network:
     onnx.save(model, path)
-    return open_network(path, provider="cpu", threads=usable_cpus())
+    return open_network(path, Placement("cpu", usable_cpus()))
 
 
 def _fit_rule(draft: Network, material: Material, validation: Outputs, seed: int) -> Rule:

@@ -9,6 +9,7 @@ from export.measure import run_in_batches
 from linnet.choice import open_bundle
 from linnet.cpu import usable_cpus
 from linnet.manifest import Manifest, Parity
+from linnet.session import Placement
 from trainer.images import decode
 from trainer.run import dataset_of, load_network, read_run
 
@@ -20,7 +21,7 @@ def repeat_parity(directory: Path, manifest: Manifest, run: Path) -> Parity:
     """
     record = read_run(run)
     images = decode(dataset_of(record).test, manifest.preprocess)
-    opened = open_bundle(directory, manifest, wanted="fp32", provider="cpu", threads=usable_cpus())
+    opened = open_bundle(directory, manifest, Placement("cpu", usable_cpus()), wanted="fp32")
     answers = run_in_batches(opened.network, images)
     calibration = opened.variant.calibration
     return check_parity(load_network(run, record), calibration, opened.network, images, answers)

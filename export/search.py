@@ -27,7 +27,7 @@ from export.quantise import METHODS, find_ranges, quantisable, quantise
 from export.tail import AS_TRAINED, with_answers
 from linnet.cpu import usable_cpus
 from linnet.manifest import Quantisation
-from linnet.session import open_network
+from linnet.session import Placement, open_network
 from trainer.progress import Reporter
 
 Logits = npt.NDArray[np.float32]  # [N, K]
@@ -152,4 +152,4 @@ def answer_logits(core: onnx.ModelProto, images: torch.Tensor) -> Logits:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "trial.onnx"
         onnx.save(with_answers(core, AS_TRAINED, None), path)
-        return run_in_batches(open_network(path, provider="cpu", threads=usable_cpus()), images).logits
+        return run_in_batches(open_network(path, Placement("cpu", usable_cpus())), images).logits

@@ -8,13 +8,13 @@ import torch or a web framework.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from linnet.errors import BundleMismatch, CorruptBundle, LinnetError, SelfTestFailed, VariantMissing, first_line
 from linnet.manifest import Manifest, Precision, Variant
-from linnet.session import PROVIDER_NAMES, Network, Provider, check_network, open_network, wants_cuda
+from linnet.session import ANYWHERE, PROVIDER_NAMES, Network, Placement, check_network, open_network, wants_cuda
 
 Choice = Literal["auto", "fp32", "int8", "fp16"]
 
@@ -31,9 +31,7 @@ class Opened:
     fallback: str | None = None  # a sentence; None where the first choice is used as it is
 
 
-def open_bundle(
-    directory: Path, manifest: Manifest, *, wanted: Choice = "auto", provider: Provider = "auto", threads: int = 1
-) -> Opened:
+def open_bundle(directory: Path, manifest: Manifest, place: Placement = ANYWHERE, *, wanted: Choice = "auto") -> Opened:
     """Open the variant `wanted`; 'auto' takes the fastest that passes its self-test on this machine.
 
     A precision asked for by name is used or refused, never replaced. Raises `VariantMissing`, `ProviderUnavailable`,
@@ -43,19 +41,17 @@ def open_bundle(
     if wanted != "auto":
         if wanted not in there:
             raise VariantMissing(directory, wanted, there)
-        return _open_first(directory, manifest, [wanted], provider, threads)
+        return _open_first(directory, manifest, [wanted], place)
     if "fp32" not in there:
         raise BundleMismatch(directory, "it has no fp32 variant")
-    order = ON_CUDA if wants_cuda(provider) else ON_CPU
-    opened = _open_first(directory, manifest, [name for name in order if name in there], provider, threads)
+    order = ON_CUDA if wants_cuda(place.provider) else ON_CPU
+    opened = _open_first(directory, manifest, [name for name in order if name in there], place)
     if order is ON_CUDA and opened.network.provider == PROVIDER_NAMES["cpu"]:  # offered, and did not become active
-        return open_bundle(directory, manifest, provider="cpu", threads=threads)
+        return open_bundle(directory, manifest, replace(place, provider="cpu"))
     return opened
 
 
-def _open_first(
-    directory: Path, manifest: Manifest, order: Sequence[Precision], provider: Provider, threads: int
-) -> Opened:
+def _open_first(directory: Path, manifest: Manifest, order: Sequence[Precision], place: Placement) -> Opened:
     """Open the first of `order` that passes; the last one's failure is raised."""
     fallback: str | None = None
     for precision in order:
@@ -63,7 +59,7 @@ def _open_first(
         assert variant is not None  # the callers name only variants that are there
         for precise in (False, True) if precision == "int8" else (False,):
             try:
-                network = _open(directory, manifest, variant, provider, threads, precise=precise)
+                network = _open(directory, manifest, variant, place, precise=precise)
             except SelfTestFailed as error:
                 failure = error
                 continue
@@ -74,11 +70,9 @@ def _open_first(
     raise failure
 
 
-def _open(  # noqa: PLR0913
-    directory: Path, manifest: Manifest, variant: Variant, provider: Provider, threads: int, *, precise: bool
-) -> Network:
+def _open(directory: Path, manifest: Manifest, variant: Variant, place: Placement, *, precise: bool) -> Network:
     try:
-        network = open_network(directory / variant.file, provider=provider, threads=threads, precise=precise)
+        network = open_network(directory / variant.file, place, precise=precise)
         check_network(directory, manifest, variant, network)
     except (LinnetError, ModuleNotFoundError):
         raise

@@ -38,6 +38,20 @@ DISABLED_OPTIMISERS = ("WeightBiasQuantization",)
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Where a network runs, and with how much of it."""
+
+    provider: Provider = "auto"  # 'auto' takes CUDA where it becomes active and the CPU otherwise
+    threads: int = 1  # inside one run, on the CPU
+    cuda_device: int = 0
+    cuda_memory_bytes: int | None = None  # what ONNX Runtime's arena may take; None: what the device has
+
+
+# CUDA or the CPU, whichever there is.
+ANYWHERE = Placement()
+
+
+@dataclass(frozen=True)
 class Outputs:
     """What the network says of a batch."""
 
@@ -84,30 +98,41 @@ def wants_cuda(provider: Provider) -> bool:
     return provider == "cuda" or (provider == "auto" and PROVIDER_NAMES["cuda"] in ort.get_available_providers())
 
 
-def open_network(path: Path, *, provider: Provider = "auto", threads: int = 1, precise: bool = False) -> Network:
-    """Open an ONNX file with `threads` threads inside one run.
+def open_network(path: Path, place: Placement = ANYWHERE, *, precise: bool = False) -> Network:
+    """Open an ONNX file at its place.
 
-    'auto' takes CUDA where it becomes active and the CPU otherwise. `precise` keeps int8 sums from saturating on x86
-    CPUs without VNNI, and is slower there. Raises `ProviderUnavailable` where the provider that was asked for is not
-    active on the created session (the list of *available* providers is no evidence).
+    `precise` keeps int8 sums from saturating on x86 CPUs without VNNI, and is slower there. Raises
+    `ProviderUnavailable` where the provider that was asked for is not active on the created session (the list of
+    *available* providers is no evidence).
     """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = place.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Idle threads must not burn the cores that decode the next images.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precise:
         options.add_session_config_entry("session.x64quantprecision", "1")
-    names = [PROVIDER_NAMES[name] for name in (("cuda", "cpu") if wants_cuda(provider) else ("cpu",))]
-    if provider == "cuda" and PROVIDER_NAMES["cuda"] not in ort.get_available_providers():
+    if place.provider == "cuda" and PROVIDER_NAMES["cuda"] not in ort.get_available_providers():
         raise ProviderUnavailable(PROVIDER_NAMES["cuda"], ort.get_available_providers())
-    session = ort.InferenceSession(str(path), options, providers=names, disabled_optimizers=list(DISABLED_OPTIMISERS))
-    if provider == "cuda" and session.get_providers()[0] != PROVIDER_NAMES["cuda"]:
+    session = ort.InferenceSession(
+        str(path), options, providers=providers_of(place), disabled_optimizers=list(DISABLED_OPTIMISERS)
+    )
+    if place.provider == "cuda" and session.get_providers()[0] != PROVIDER_NAMES["cuda"]:
         raise ProviderUnavailable(PROVIDER_NAMES["cuda"], session.get_providers())
     return Network(session)
+
+
+def providers_of(place: Placement) -> list[str | tuple[str, dict[str, str]]]:
+    """List ONNX Runtime's providers in the order to be tried, with their options."""
+    if not wants_cuda(place.provider):
+        return [PROVIDER_NAMES["cpu"]]
+    cuda = {"device_id": str(place.cuda_device)}
+    if place.cuda_memory_bytes is not None:  # and grow towards it by what is needed, not by doubling
+        cuda |= {"gpu_mem_limit": str(place.cuda_memory_bytes), "arena_extend_strategy": "kSameAsRequested"}
+    return [(PROVIDER_NAMES["cuda"], cuda), PROVIDER_NAMES["cpu"]]
 
 
 def check_network(directory: Path, manifest: Manifest, variant: Variant, network: Network) -> None:

@@ -73,9 +73,7 @@ class Loader:
         if (manifest.name, str(manifest.version)) != (directory.parent.name, directory.name):
             raise BundleMismatch(directory, f"it states the name {manifest.name} and the version {manifest.version}")
         verify_files(directory, manifest)
-        opened = open_bundle(
-            directory, manifest, wanted=settings.variant, provider=settings.provider, threads=settings.threads
-        )
+        opened = open_bundle(directory, manifest, settings.placement, wanted=settings.variant)
         if opened.fallback:
             logger.warning("Model %s %d: %s", manifest.name, manifest.version, opened.fallback)
             self._metrics.fallbacks.labels(manifest.name, str(manifest.version)).inc()

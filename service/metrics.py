@@ -53,7 +53,7 @@ class Metrics:
         )
         self.decode_s = Histogram(
             "linnet_decode_seconds",
-            "Waiting for a decoding thread, and decoding one image",
+            "Decoding one image; a large one waits for a thread first",
             _MODEL,
             buckets=STAGE_BUCKETS_S,
             registry=registry,

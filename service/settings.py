@@ -17,7 +17,7 @@ from linnet.choice import Choice
 from linnet.cpu import usable_cpus
 from linnet.manifest import MODEL_NAME_PATTERN
 from linnet.preprocess import DEFAULT_MAX_PIXELS
-from linnet.session import Provider
+from linnet.session import Placement, Provider
 from service.start_errors import InvalidSetting, UnknownSetting
 
 PREFIX = "LINNET_"
@@ -61,6 +61,13 @@ class Settings(BaseSettings):
     )
     provider: Provider = Field(
         default="auto", description="'cuda' stops the start where CUDA does not become active; 'auto' falls back to cpu"
+    )
+    cuda_device: int = Field(default=0, ge=0, description="number of the GPU, as CUDA counts those it is shown")
+    cuda_memory_bytes: int | None = Field(
+        default=None,
+        ge=64 * MIB,
+        description="bytes of GPU memory that a model's activations and weights may take, each model and worker by "
+        "itself; unset: what there is",
     )
     variant: Choice = Field(
         default="auto",
@@ -153,6 +160,11 @@ class Settings(BaseSettings):
     def expected_models(self) -> list[str]:
         """List the names of `models`."""
         return [name.strip() for name in (self.models or "").split(",") if name.strip()]
+
+    @property
+    def placement(self) -> Placement:
+        """Return where networks run."""
+        return Placement(self.provider, self.threads, self.cuda_device, self.cuda_memory_bytes)
 
     @property
     def lanes(self) -> int:

@@ -26,8 +26,8 @@ class _Float32Conv2d(nn.Conv2d):
 def keep_strided_depthwise_in_float32(network: nn.Module) -> None:
     """Take grouped convolutions with a stride out of autocast, in place; weights and their names stay.
 
-    On CPUs, oneDNN computes their gradients in bfloat16 by its reference code: 79 ms where float32 takes 9 (64 images of
-    96 channels at 49 px, two cores with AMX).
+    On CPUs, oneDNN computes their gradients in bfloat16 by its reference code: 79 ms where float32 takes 9 (64 images
+    of 96 channels at 49 px, two cores with AMX).
     """
     for layer in network.modules():
         if type(layer) is nn.Conv2d and layer.groups > 1 and max(layer.stride) > 1:

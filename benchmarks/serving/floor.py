@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.serving.subject import Subject
 from linnet.preprocess import PreprocessSpec, load_image
-from linnet.session import open_network
+from linnet.session import Placement, open_network
 
 WARM_UP_RUNS = 3
 START_S = 60.0  # for a process to import, open and warm up
@@ -41,7 +41,7 @@ class Inference:
 
     def prepare(self) -> Callable[[], int]:
         """Open the file."""
-        network, pixels = open_network(self.subject.file, provider="cpu", threads=1), self.subject.pixels(self.batch)
+        network, pixels = open_network(self.subject.file, Placement("cpu")), self.subject.pixels(self.batch)
 
         def run() -> int:
             network.run_bare(pixels)

@@ -13,7 +13,7 @@ from benchmarks.serving.payloads import picture
 from linnet.bundle import bundle_directories, read_manifest
 from linnet.manifest import Manifest, Precision
 from linnet.preprocess import load_image
-from linnet.session import SELF_TEST_TOLERANCE, open_network
+from linnet.session import SELF_TEST_TOLERANCE, Placement, open_network
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Subject:
 
     def answer(self) -> tuple[str, float]:
         """Return the top class of that image and its probability, as the file alone says."""
-        (row,) = open_network(self.file, provider="cpu")(self.pixels(1)).probabilities
+        (row,) = open_network(self.file, Placement("cpu"))(self.pixels(1)).probabilities
         return self.manifest.classes[row.argmax()], float(row.max())
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from linnet.bundle import read_manifest, verify_files
 from linnet.manifest import Manifest, Precision
 from linnet.preprocess import load_image
-from linnet.session import Network, check_network, open_network
+from linnet.session import Network, Placement, check_network, open_network
 
 CPU_INFO = Path("/proc/cpuinfo")
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "asimddp", "i8mm")
@@ -61,7 +61,7 @@ def bench_bundle(directory: Path, threads: Sequence[int], batches: Sequence[int]
     timings: list[Timing] = []
     for thread_count in threads:
         lanes = [
-            _Lane(variant.precision, open_network(directory / variant.file, provider="cpu", threads=thread_count))
+            _Lane(variant.precision, open_network(directory / variant.file, Placement("cpu", thread_count)))
             for variant in manifest.variants
         ]
         for variant, lane in zip(manifest.variants, lanes, strict=True):

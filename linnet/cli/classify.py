@@ -18,6 +18,7 @@ from linnet.cli.sources import Source
 from linnet.cpu import usable_cpus
 from linnet.errors import BundleNotFound, ImageError, LinnetError
 from linnet.preprocess import PreprocessSpec, load_image
+from linnet.session import Placement
 from service.schemas import FailedPrediction, ItemError, Prediction, Score
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def classify_here(sources: Iterable[Source], bundle: Path, top_k: int) -> Iterat
 
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
-    opened = open_bundle(bundle, manifest, provider="cpu", threads=usable_cpus())
+    opened = open_bundle(bundle, manifest, Placement("cpu", usable_cpus()))
     waiting = iter(sources)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         while batch := list(islice(waiting, BATCH_SIZE)):

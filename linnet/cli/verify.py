@@ -10,6 +10,7 @@ from linnet.choice import Opened, open_bundle
 from linnet.cpu import usable_cpus
 from linnet.errors import BundleError, LinnetError
 from linnet.manifest import Manifest
+from linnet.session import Placement
 
 
 class VariantsFail(BundleError):
@@ -32,7 +33,7 @@ def verify_bundle(directory: Path, run: Path | None = None) -> Iterator[str]:
     failures = []
     for variant in manifest.variants:
         try:
-            opened = open_bundle(directory, manifest, wanted=variant.precision, provider="cpu", threads=usable_cpus())
+            opened = open_bundle(directory, manifest, Placement("cpu", usable_cpus()), wanted=variant.precision)
         except LinnetError as error:
             failures.append(str(error))
             continue

@@ -9,7 +9,7 @@ import torch
 
 from linnet.bundle import read_manifest
 from linnet.manifest import Calibration, Manifest
-from linnet.session import Network, open_network
+from linnet.session import Network, Placement, open_network
 from trainer.data import Dataset, find_dataset
 from trainer.images import decode
 from trainer.network import Classifier
@@ -24,7 +24,7 @@ def manifest(bundle_dir: Path) -> Manifest:
 
 @pytest.fixture(scope="module")
 def exported(bundle_dir: Path) -> Network:
-    return open_network(bundle_dir / "model.onnx", provider="cpu")
+    return open_network(bundle_dir / "model.onnx", Placement("cpu"))
 
 
 @pytest.fixture(scope="module")

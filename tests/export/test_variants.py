@@ -15,7 +15,7 @@ from linnet.bundle import read_manifest, verify_files
 from linnet.choice import open_bundle
 from linnet.manifest import Manifest, Precision
 from linnet.preprocess import load_image
-from linnet.session import Outputs
+from linnet.session import Outputs, Placement
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8", "fp16")
 
@@ -38,7 +38,7 @@ def answers(
     full_bundle_dir: Path, manifest: Manifest, measured_on: tuple[np.ndarray, np.ndarray]
 ) -> dict[Precision, Outputs]:
     return {
-        precision: open_bundle(full_bundle_dir, manifest, wanted=precision, provider="cpu").network(measured_on[0])
+        precision: open_bundle(full_bundle_dir, manifest, Placement("cpu"), wanted=precision).network(measured_on[0])
         for precision in PRECISIONS
     }
 

@@ -13,7 +13,7 @@ from linnet.choice import open_bundle
 from linnet.errors import BundleMismatch, CorruptBundle, ProviderUnavailable, SelfTestFailed, VariantMissing
 from linnet.manifest import Precision
 from linnet.preprocess import load_image
-from linnet.session import PROVIDER_NAMES, Network, Provider, open_network
+from linnet.session import PROVIDER_NAMES, Network, Placement, open_network
 from tests.linnet.manifests import manifest
 from tests.linnet.networks import write_network
 
@@ -29,7 +29,7 @@ def write(tmp_path: Path) -> WriteBundle:
         described = manifest({name: path.read_bytes() for name, path in sources.items()})  # type: ignore[misc]
         picture = described.self_test[0].image_png
         image = load_image(base64.b64decode(picture), described.preprocess)
-        said = open_network(next(iter(sources.values())), provider="cpu")(image[None]).probabilities[0]
+        said = open_network(next(iter(sources.values())), Placement("cpu"))(image[None]).probabilities[0]
         rows = {name: (float(said[0]) + offset, *map(float, said[1:])) for name, offset in offsets.items()}
         described = described.model_copy(
             update={"self_test": (described.self_test[0].model_copy(update={"probabilities": rows}),)}
@@ -42,14 +42,14 @@ def write(tmp_path: Path) -> WriteBundle:
 
 def test_int8_is_used_where_it_answers_as_measured(write: WriteBundle) -> None:
     directory = write(fp32=0.0, int8=0.0, fp16=0.0)
-    opened = open_bundle(directory, read_manifest(directory), provider="cpu")
+    opened = open_bundle(directory, read_manifest(directory), Placement("cpu"))
     assert (opened.variant.precision, opened.fallback) == ("int8", None)
     assert opened.network.provider == PROVIDER_NAMES["cpu"]
 
 
 def test_fp32_is_used_where_int8_answers_differently_and_that_is_said(write: WriteBundle) -> None:
     directory = write(fp32=0.0, int8=0.3)
-    opened = open_bundle(directory, read_manifest(directory), provider="cpu")
+    opened = open_bundle(directory, read_manifest(directory), Placement("cpu"))
     assert opened.variant.precision == "fp32"
     assert opened.fallback == (
         "int8 is not used: its probabilities differ by 0.3 where 0.02 is allowed on this processor."
@@ -59,7 +59,7 @@ def test_fp32_is_used_where_int8_answers_differently_and_that_is_said(write: Wri
 def test_a_bundle_of_fp32_alone_lacks_nothing(write: WriteBundle) -> None:
     directory = write(fp32=0.0)
     for provider in ("cpu", "auto"):
-        opened = open_bundle(directory, read_manifest(directory), provider=provider)
+        opened = open_bundle(directory, read_manifest(directory), Placement(provider))
         assert (opened.variant.precision, opened.fallback) == ("fp32", None)
 
 
@@ -80,13 +80,13 @@ def test_what_is_asked_for_by_name_is_never_replaced(write: WriteBundle) -> None
 def test_there_is_nothing_to_fall_back_to_but_fp32(write: WriteBundle) -> None:
     directory = write(fp32=0.3, int8=0.3)
     with pytest.raises(SelfTestFailed, match="The fp32 variant"):
-        open_bundle(directory, read_manifest(directory), provider="cpu")
+        open_bundle(directory, read_manifest(directory), Placement("cpu"))
 
 
 def test_a_bundle_without_fp32_is_refused(write: WriteBundle) -> None:
     directory = write(int8=0.0)
     with pytest.raises(BundleMismatch, match="has no fp32 variant"):
-        open_bundle(directory, read_manifest(directory), provider="cpu")
+        open_bundle(directory, read_manifest(directory), Placement("cpu"))
 
 
 def test_the_precise_setting_is_used_where_only_that_answers_as_measured(
@@ -96,12 +96,12 @@ def test_the_precise_setting_is_used_where_only_that_answers_as_measured(
     directory = write(fp32=0.0, int8=0.0)
     other = write_network(directory.parent / "saturated.onnx", scale=1.0)
 
-    def open_as_without_vnni(path: Path, *, provider: Provider, threads: int, precise: bool) -> Network:
+    def open_as_without_vnni(path: Path, place: Placement, *, precise: bool) -> Network:
         saturates = "int8" in path.name and not precise
-        return open_network(other if saturates else path, provider=provider, threads=threads, precise=precise)
+        return open_network(other if saturates else path, place, precise=precise)
 
     monkeypatch.setattr("linnet.choice.open_network", open_as_without_vnni)
-    opened = open_bundle(directory, read_manifest(directory), provider="cpu")
+    opened = open_bundle(directory, read_manifest(directory), Placement("cpu"))
     assert opened.variant.precision == "int8"
     assert opened.fallback is not None
     assert opened.fallback.startswith("int8 runs with the slower precise sums: without, its probabilities differ by 0.")
@@ -111,7 +111,7 @@ def test_a_file_that_does_not_run_is_refused(write: WriteBundle) -> None:
     directory = write(fp32=0.0)
     (directory / "model.onnx").write_bytes(b"no network")
     with pytest.raises(CorruptBundle, match="does not run"):
-        open_bundle(directory, read_manifest(directory), provider="cpu")
+        open_bundle(directory, read_manifest(directory), Placement("cpu"))
 
 
 def test_cuda_is_no_wish(write: WriteBundle) -> None:
@@ -121,4 +121,4 @@ def test_cuda_is_no_wish(write: WriteBundle) -> None:
         pytest.skip("CUDA is there")
     directory = write(fp32=0.0)
     with pytest.raises(ProviderUnavailable):
-        open_bundle(directory, read_manifest(directory), provider="cuda")
+        open_bundle(directory, read_manifest(directory), Placement("cuda"))

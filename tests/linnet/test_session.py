@@ -15,7 +15,7 @@ import pytest
 from linnet.errors import BundleMismatch, ProviderUnavailable, SelfTestFailed
 from linnet.manifest import Manifest
 from linnet.preprocess import load_image
-from linnet.session import SELF_TEST_TOLERANCE, Network, check_network, open_network
+from linnet.session import SELF_TEST_TOLERANCE, Network, Placement, check_network, open_network, providers_of
 from tests.linnet.manifests import CLASSES, SIZE_PX, manifest
 from tests.linnet.networks import write_network
 
@@ -27,7 +27,7 @@ def network_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def network(network_path: Path) -> Network:
-    return open_network(network_path, provider="cpu")
+    return open_network(network_path, Placement("cpu"))
 
 
 def images(n: int) -> npt.NDArray[np.uint8]:  # [N, H, W, 3]
@@ -72,11 +72,19 @@ def test_threads_share_a_network(network: Network) -> None:
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="CUDA may be active here")
 def test_cuda_is_refused_where_it_is_not_active(network_path: Path) -> None:
     with pytest.raises(ProviderUnavailable, match=r"CUDAExecutionProvider here .*CPUExecutionProvider"):
-        open_network(network_path, provider="cuda")
+        open_network(network_path, Placement("cuda"))
+
+
+def test_the_options_of_cuda_reach_onnx_runtime() -> None:
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    assert providers_of(Placement("cpu", cuda_device=1)) == [cpu]
+    assert providers_of(Placement("cuda")) == [(cuda, {"device_id": "0"}), cpu]
+    limited = {"device_id": "1", "gpu_mem_limit": "1000", "arena_extend_strategy": "kSameAsRequested"}
+    assert providers_of(Placement("cuda", cuda_device=1, cuda_memory_bytes=1000)) == [(cuda, limited), cpu]
 
 
 def test_auto_takes_what_there_is(network_path: Path) -> None:
-    assert open_network(network_path, provider="auto").provider in onnxruntime.get_available_providers()
+    assert open_network(network_path, Placement("auto")).provider in onnxruntime.get_available_providers()
 
 
 def test_a_network_that_answers_as_measured_is_accepted(network: Network, tmp_path: Path) -> None:
@@ -96,21 +104,21 @@ def test_the_self_test_tolerates_a_little(network: Network, tmp_path: Path, shar
 
 def test_an_answer_that_is_not_a_number_is_refused(tmp_path: Path) -> None:
     """NaN is larger than nothing and smaller than nothing; it must not pass for equal."""
-    broken = open_network(write_network(tmp_path / "broken.onnx", scale=float("nan")), provider="cpu")
+    broken = open_network(write_network(tmp_path / "broken.onnx", scale=float("nan")), Placement("cpu"))
     described = manifest({"fp32": b"x"})
     with pytest.raises(SelfTestFailed, match="nan"):
         check_network(tmp_path, described, described.variants[0], broken)
 
 
 def test_another_input_size_is_refused(tmp_path: Path) -> None:
-    other = open_network(write_network(tmp_path / "other.onnx", size_px=SIZE_PX * 2), provider="cpu")
+    other = open_network(write_network(tmp_path / "other.onnx", size_px=SIZE_PX * 2), Placement("cpu"))
     described = manifest({"fp32": b"x"})
     with pytest.raises(BundleMismatch, match=rf"32, 32, 3.* instead of \[N, {SIZE_PX}, {SIZE_PX}, 3\]"):
         check_network(tmp_path, described, described.variants[0], other)
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
-    other = open_network(write_network(tmp_path / "other.onnx", class_count=4), provider="cpu")
+    other = open_network(write_network(tmp_path / "other.onnx", class_count=4), Placement("cpu"))
     described = manifest({"fp32": b"x"})
     with pytest.raises(BundleMismatch, match="4 outputs for 3 classes"):
         check_network(tmp_path, described, described.variants[0], other)

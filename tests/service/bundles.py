@@ -19,7 +19,7 @@ from PIL import Image
 from linnet.bundle import sha256_of, write_bundle
 from linnet.manifest import Manifest
 from linnet.preprocess import load_image
-from linnet.session import open_network
+from linnet.session import Placement, open_network
 
 CLASSES = ("red", "green", "blue")
 METRICS: dict[str, Any] = {
@@ -162,7 +162,7 @@ def _manifest(source: Path, name: str, version: int) -> dict[str, Any]:
         "licence": "none needed",
     }
     images = [png(colour) for colour in CLASSES]
-    network = open_network(source, provider="cpu")
+    network = open_network(source, Placement("cpu"))
     spec = Manifest.model_validate(
         manifest | {"self_test": [{"image_png": "", "probabilities": {"fp32": (1.0, 0.0, 0.0)}}]}
     ).preprocess

@@ -15,7 +15,7 @@ import pytest
 from linnet.bundle import read_manifest
 from linnet.manifest import Manifest
 from linnet.preprocess import load_image
-from linnet.session import open_network
+from linnet.session import Placement, open_network
 from service.app import create_app
 from service.schemas import ModelsBody, PredictBody, ProblemBody
 from service.settings import Settings
@@ -76,7 +76,7 @@ def test_the_answer_is_the_network_s(models_dir: Path) -> None:
     directory = models_dir / "colours" / "1"
     manifest: Manifest = read_manifest(directory)
     image = load_image(png("blue"), manifest.preprocess)
-    expected = open_network(directory / "model.onnx", provider="cpu")(image[np.newaxis]).probabilities[0]
+    expected = open_network(directory / "model.onnx", Placement("cpu"))(image[np.newaxis]).probabilities[0]
     top = predict(models_dir, files=files(png("blue"))).json()["predictions"][0]["top"]
     assert {score["label"]: score["probability"] for score in top} == pytest.approx(
         dict(zip(CLASSES, expected.tolist(), strict=True)), abs=1e-6

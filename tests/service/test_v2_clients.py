@@ -14,7 +14,7 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from linnet.session import open_network
+from linnet.session import Placement, open_network
 from tests.service.bundles import SIDE_PX, write_model
 from tests.service.running import ROOT, ServerProcess
 
@@ -48,7 +48,7 @@ def client(server: ServerProcess) -> Iterator[triton.InferenceServerClient]:
 
 @pytest.fixture(scope="module")
 def expected(models: Path) -> dict[str, npt.NDArray[np.float32]]:
-    outputs = open_network(models / "colours" / "2" / "model.onnx", provider="cpu")(IMAGES)
+    outputs = open_network(models / "colours" / "2" / "model.onnx", Placement("cpu"))(IMAGES)
     return {"probabilities": outputs.probabilities, "logits": outputs.logits}
 
 

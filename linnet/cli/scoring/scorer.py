@@ -19,6 +19,7 @@ from linnet.cli.scoring.shards import Row, ScoreFolder, Shard
 from linnet.errors import ImageError
 from linnet.manifest import Precision
 from linnet.preprocess import load_image
+from linnet.session import Placement
 
 BATCH_SIZE = 32
 # Whatever else there is: int8 may answer otherwise on the next machine, and a shard must not.
@@ -41,7 +42,7 @@ class Scorer:
     def __init__(self, errand: Errand) -> None:
         """Open the bundle on one thread of the CPU; raises a `BundleError`, `SetUnusable` or `ScoresUnusable`."""
         self._manifest = read_manifest(errand.bundle)
-        self._opened = open_bundle(errand.bundle, self._manifest, wanted=PRECISION, provider="cpu", threads=1)
+        self._opened = open_bundle(errand.bundle, self._manifest, Placement("cpu"), wanted=PRECISION)
         self._images = ImageSet(errand.images)
         self._folder = ScoreFolder(errand.scores)
         self._top_k = errand.top_k

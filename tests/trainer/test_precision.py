@@ -1,0 +1,49 @@
+"""bfloat16 is used where it was asked for or pays, and a strided depthwise convolution stays out of it on CPUs."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from trainer.precision import keep_strided_depthwise_in_float32, uses_bfloat16
+from trainer.recipe import Compute
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("auto", False), ("float32", False), ("bfloat16", True)])
+def test_a_cpu_uses_bfloat16_where_the_recipe_says_so(precision: str, expected: bool) -> None:
+    assert uses_bfloat16(Compute.model_validate({"precision": precision}), torch.device("cpu")) is expected
+
+
+def test_a_strided_depthwise_convolution_is_computed_in_float32() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(8, 8, 3, stride=2, groups=8),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 8, 3, stride=2),
+    )
+    kept = copy.deepcopy(network)
+    keep_strided_depthwise_in_float32(kept)
+    assert kept.state_dict().keys() == network.state_dict().keys()
+    images = torch.randn(2, 8, 9, 9).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded, precise = network[0](images), kept[0](images)
+    exact = network[0](images.float())
+    assert precise.dtype == torch.bfloat16
+    assert torch.equal(precise, exact.bfloat16())
+    assert not torch.equal(rounded, precise)  # its weights were rounded
+    for changed, layer in zip(kept[1:], network[1:], strict=True):
+        assert type(changed) is type(layer)
+
+
+def test_a_copy_of_such_a_network_has_weights_of_its_own() -> None:
+    """As the moving average of the weights is."""
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, stride=2, groups=4))
+    keep_strided_depthwise_in_float32(network)
+    average = copy.deepcopy(network)
+    before = average(torch.ones(1, 4, 5, 5))
+    with torch.no_grad():
+        network[0].weight.zero_()
+    assert torch.equal(average(torch.ones(1, 4, 5, 5)), before)
