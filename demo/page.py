@@ -54,7 +54,8 @@ def _one_image(client: Client, choice: gr.Dropdown) -> None:
             image.preprocess = lambda payload: payload.path if payload is not None else None
             gr.Examples(EXAMPLES, image, label="Examples")
         with gr.Column(min_width=280, elem_classes="heat", visible=False) as beside:
-            heat = gr.Image(label="What speaks for it", interactive=False, height=320, elem_id="heat")
+            buttons = ["fullscreen", "download"]  # and none to share: that asks another host
+            heat = gr.Image(label="What speaks for it", interactive=False, height=320, buttons=buttons, elem_id="heat")
         with gr.Column(min_width=280, elem_classes="answer"):
             verdict = gr.Markdown("Choose an image, paste one, or take a photo.", elem_id="verdict")
             label = gr.Label(label="Most probable classes", num_top_classes=3, show_heading=False, elem_id="top")
@@ -69,7 +70,14 @@ def _many_images(client: Client, choice: gr.Dropdown) -> None:
     files = gr.File(label="Images", file_count="multiple", file_types=["image"], height=160, elem_id="files")
     button = gr.Button("Classify", variant="primary")
     summary = gr.Markdown(f"Up to {MAX_BATCH} images at once.", elem_id="summary")
-    gallery = gr.Gallery(label="Answers", columns=4, object_fit="cover", visible=False, elem_id="gallery")
+    gallery = gr.Gallery(
+        label="Answers",
+        columns=4,
+        object_fit="cover",
+        visible=False,
+        buttons=["fullscreen", "download"],
+        elem_id="gallery",
+    )
     table = gr.HTML(visible=False, elem_id="table")
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="csv")
     folder = tempfile.TemporaryDirectory(prefix="linnet-page-")  # lives as long as the function below

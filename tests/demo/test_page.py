@@ -97,6 +97,9 @@ def test_an_uploaded_image_gets_its_three_classes(page: Page) -> None:
     top = page.locator("#top")
     expect(top).to_contain_text("cat")
     expect(top.get_by_text(re.compile(r"^\d+%$"))).to_have_count(3)
+    heat = page.locator("#heat img")
+    expect(heat).to_be_visible()
+    assert heat.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     shoot(page, "one-image")
 
 
