@@ -76,7 +76,8 @@ def texture(chance: np.random.Generator) -> npt.NDArray[np.floating]:
     ]
     share = ((waves[0] * waves[1] + 1) / 2)[..., None]
     colours = chance.integers(0, 256, (2, 3))
-    return share * colours[0] + (1 - share) * colours[1]
+    picture: npt.NDArray[np.floating] = share * colours[0] + (1 - share) * colours[1]
+    return picture
 
 
 def text(chance: np.random.Generator) -> Image.Image:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from linnet.cli.scoring.scorer import Errand
 
 # A node that says nothing is given up after some ten seconds.
 NOTICED_WITHIN_S = 60
-NODE = {"num_cpus": 1, "object_store_memory": 256 * 1024 * 1024}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 256 * 1024 * 1024}
 
 
 class NodeKiller(threading.Thread):
@@ -60,7 +61,7 @@ def score_under_attack(errand: Errand, shard_images: int, after_shards: int) -> 
         alive = _nodes_alive()
         ray.shutdown()
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
     return summary, {
         "nodes": len(alive),
         "nodes_alive_at_end": sum(alive),
@@ -71,7 +72,8 @@ def score_under_attack(errand: Errand, shard_images: int, after_shards: int) -> 
 def _nodes_alive() -> list[bool]:
     """Tell of each node whether it lives, once the cluster has noticed the killed one; a short run ends before."""
     until = time.monotonic() + NOTICED_WITHIN_S
-    while all(alive := [node["Alive"] for node in ray.nodes()]) and time.monotonic() < until:
+    nodes: Callable[[], list[dict[str, bool]]] = ray.nodes
+    while all(alive := [node["Alive"] for node in nodes()]) and time.monotonic() < until:
         time.sleep(0.5)
     return alive
 

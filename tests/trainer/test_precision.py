@@ -40,10 +40,11 @@ def test_a_strided_depthwise_convolution_is_computed_in_float32() -> None:
 
 def test_a_copy_of_such_a_network_has_weights_of_its_own() -> None:
     """As the moving average of the weights is."""
-    network = nn.Sequential(nn.Conv2d(4, 4, 3, stride=2, groups=4))
+    layer = nn.Conv2d(4, 4, 3, stride=2, groups=4)
+    network = nn.Sequential(layer)
     keep_strided_depthwise_in_float32(network)
     average = copy.deepcopy(network)
     before = average(torch.ones(1, 4, 5, 5))
     with torch.no_grad():
-        network[0].weight.zero_()
+        layer.weight.zero_()
     assert torch.equal(average(torch.ones(1, 4, 5, 5)), before)
