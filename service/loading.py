@@ -26,6 +26,9 @@ from service.metrics import Metrics
 from service.repository import Absent, Model
 from service.settings import Settings
 
+# Images per inference unless a setting says otherwise.
+BATCH_ON_CPU, BATCH_ON_CUDA = 8, 64
+
 logger = logging.getLogger(__name__)
 
 
@@ -78,24 +81,32 @@ class Loader:
             logger.warning("Model %s %d: %s", manifest.name, manifest.version, opened.fallback)
             self._metrics.fallbacks.labels(manifest.name, str(manifest.version)).inc()
         try:
-            _warm_up(opened.network, manifest, settings.max_batch_size)
+            _warm_up(opened.network, manifest, self._max_batch_size(opened.network))
         except Exception as error:  # ONNX Runtime raises classes of its own for every kind of damage
             raise CorruptBundle(directory / opened.variant.file, f"does not run ({first_line(error)})") from error
         return self._assemble(manifest, opened)
 
     def _assemble(self, manifest: Manifest, opened: Opened) -> Model:
         metrics = self._metrics.of_model(manifest.name, manifest.version, manifest.classes)
-        settings, provider = self._settings, opened.network.provider
+        settings, on_cpu = self._settings, _is_on_cpu(opened.network)
         # A GPU runs one batch at a time, and nothing is decoded where it would have to wait for that.
-        on_cpu = provider == PROVIDER_NAMES["cpu"]
         batcher = Batcher(
             Engine(opened.network, manifest.preprocess, settings.max_pixels),
-            settings.max_batch_size,
+            self._max_batch_size(opened.network),
             settings.lanes if on_cpu else 1,
             metrics.add_batch,
         )
         decodes_bytes = SMALL_BYTES if on_cpu else 0
-        return Model(manifest, opened.variant, provider, decodes_bytes, batcher, metrics, fallback=opened.fallback)
+        return Model(
+            manifest, opened.variant, opened.network.provider, decodes_bytes, batcher, metrics, fallback=opened.fallback
+        )
+
+    def _max_batch_size(self, network: Network) -> int:
+        return self._settings.max_batch_size or (BATCH_ON_CPU if _is_on_cpu(network) else BATCH_ON_CUDA)
+
+
+def _is_on_cpu(network: Network) -> bool:
+    return network.provider == PROVIDER_NAMES["cpu"]
 
 
 def _import_decoders() -> None:

@@ -85,10 +85,10 @@ class Settings(BaseSettings):
         ge=1,
         description="images a worker decodes at once; above 8 million pixels they take turns, up to 16 bytes per pixel",
     )
-    max_batch_size: int = Field(
-        default=16,
+    max_batch_size: int | None = Field(
+        default=None,
         ge=1,
-        description="images per inference; more takes memory and waits longer, and brings throughput on GPUs alone",
+        description="images per inference; unset: 8 on CPUs, where more takes memory and brings nothing, 64 on GPUs",
     )
     max_images: int = Field(default=64, ge=1, description="images per request; more are refused with 413")
     max_body_bytes: int = Field(default=32 * MIB, ge=1, description="bytes per request body; more are refused with 413")
