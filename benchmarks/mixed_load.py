@@ -30,7 +30,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 ADMIN = {"x-api-key": "mixed-load"}
-WARM_SHARE = 0.2  # of the time, after which memory and files are measured the first time
+STRETCHES = 5  # of the time, after each of which memory and files are measured
 Ends = Counter[tuple[str, int, str]]  # route, status, code
 
 
@@ -214,9 +214,9 @@ def main() -> None:
         side_px = listed[-1]["input_size"]
         parts = []
         held = []
-        for number, share in enumerate((WARM_SHARE, 1 - WARM_SHARE)):
+        for number in range(STRETCHES):
             load = Load(server.url, options.model, side_px, seed=number)
-            asyncio.run(load.run(time.monotonic() + share * options.seconds, options.clients))
+            asyncio.run(load.run(time.monotonic() + options.seconds / STRETCHES, options.clients))
             parts.append(load)
             held.append(rested(server))
         text = httpx.get(f"{server.url}/metrics").text
@@ -239,12 +239,12 @@ def report(parts: list[Load], seen: Ends, held: list[tuple[float, int]], status:
     missing = {end: count for end, count in sent.items() if count > seen[end]}
     unexplained = {end: count for end, count in extra.items() if end[0] != "/predict"}
     bad = {end: count for end, count in seen.items() if end[1] >= 500 and end[1] != 503}
-    (begin_mib, begin_files), (end_mib, end_files) = held
+    resident_mib, open_files = zip(*held, strict=True)
     holds = {
         "no 5xx but 503": not bad,
         "the metrics add up": not missing and not unexplained and sum(extra.values()) <= left,
-        "memory grew by less than 5 % after the first fifth": end_mib < begin_mib * 1.05,
-        "no open file more": end_files <= begin_files,
+        "memory grew by less than 5 % after the first fifth": resident_mib[-1] < resident_mib[0] * 1.05,
+        "no open file more": open_files[-1] <= open_files[0],
         "drained with status 0": status == 0,
         "no traceback": "Traceback" not in log,
     }
@@ -255,8 +255,8 @@ def report(parts: list[Load], seen: Ends, held: list[tuple[float, int]], status:
         "left by their clients": left,
         "of these counted": sum(extra.values()),
         "ends": {" ".join(map(str, end)): count for end, count in sorted(seen.items())},
-        "resident_mib": [round(begin_mib, 1), round(end_mib, 1)],
-        "open_files": [begin_files, end_files],
+        "resident_mib": [round(mib, 1) for mib in resident_mib],
+        "open_files": list(open_files),
         "bad": {" ".join(map(str, end)): count for end, count in {**bad, **missing, **unexplained}.items()},
     }
 
