@@ -1,6 +1,6 @@
 """Ask a bundle about images that belong to none of its classes, and count how many it marks as uncertain.
 
-    .venv/bin/python benchmarks/foreign_images.py models/cifar10/3 --known data/cifar10/test --foreign data/ants-bees
+    .venv/bin/python benchmarks/foreign_images.py models/cifar10/4 --known data/cifar10/test --foreign data/ants-bees
 
 Foreign are the files of each folder named, and drawn noise, textures and text (a fixed seed). Prints a JSON object per
 variant and kind: the share marked, the area under the ROC curve of the score against the known images, and the share of

@@ -36,7 +36,7 @@ def test_a_bundle_is_a_numbered_directory_with_manifest_and_networks(bundle: Pat
 
 def test_every_bundle_that_ships_can_be_read_and_is_whole() -> None:
     directories = bundle_directories(SHIPPED)
-    assert SHIPPED / "cifar10" / "3" in directories
+    assert SHIPPED / "cifar10" / "4" in directories
     for directory in directories:
         verify_files(directory, read_manifest(directory))
 
