@@ -1,8 +1,9 @@
 """Ten minutes of everything at once, against a service of its own, and the sums afterwards.
 
 Images of all sizes, several per request, damaged ones, wrong requests, clients that leave, tensors, probes and reloads
-go on side by side. At the end the service must not have answered with any 5xx but 503, nor hold more memory or more
-open files than after the first fifth of the time, and its metrics must add up to what was counted here.
+go on side by side. At the end the service must not have answered with any 5xx but 503, nor hold more open files than
+after the first fifth of the time, and its metrics must add up to what was counted here. Memory goes up and down with
+what the allocator keeps, so the last two fifths are held against the second and the third.
 
     python benchmarks/mixed_load.py [--seconds 600] [--clients 16] [--models-dir models] [--model cifar10]
 """
@@ -22,6 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import httpx
@@ -243,7 +245,7 @@ def report(parts: list[Load], seen: Ends, held: list[tuple[float, int]], status:
     holds = {
         "no 5xx but 503": not bad,
         "the metrics add up": not missing and not unexplained and sum(extra.values()) <= left,
-        "memory grew by less than 5 % after the first fifth": resident_mib[-1] < resident_mib[0] * 1.05,
+        "memory grew by less than 5 % after it was warm": mean(resident_mib[-2:]) < mean(resident_mib[1:3]) * 1.05,
         "no open file more": open_files[-1] <= open_files[0],
         "drained with status 0": status == 0,
         "no traceback": "Traceback" not in log,

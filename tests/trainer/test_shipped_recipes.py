@@ -32,6 +32,7 @@ def test_a_recipe_makes_two_steps(path: Path, photos: Path, tmp_path: Path) -> N
         pytest.importorskip("timm", reason="timm is an optional extra")
     size_px = LEAST_PX.get(shipped.network.backbone, 33)
     overrides = ["data.source=folder", f"data.path={photos}", "data.fraction=1.0", "network.weights=none"]
+    overrides.append("compute.compile=false")  # takes minutes, and a compiler
     overrides.append(f"preprocess.size_px={32 if shipped.preprocess.size_px == 32 else size_px}")
     for index, phase in enumerate(shipped.phase):
         overrides += [f"phase.{index}.epochs=1", f"phase.{index}.batch_size=8"]
