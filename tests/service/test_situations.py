@@ -145,13 +145,13 @@ def test_overload_is_refused_at_once_and_forgotten_at_once(slow_models: Path) ->
         # A process of its own: the clients' event loop is too busy to measure anything else.
         with subprocess.Popen([sys.executable, "-c", PROBING, server.url], stdout=subprocess.PIPE) as probing:
             asyncio.run(scenario())
-            probes = sorted(json.loads(probing.communicate(timeout=30)[0]))
+            probes = json.loads(probing.communicate(timeout=30)[0])
         assert set(ends) == {200, 503}
         assert ends[200] > 20
         accepted = sorted(seconds[200])
         assert accepted[int(len(accepted) * 0.99)] < 5
         assert len(probes) > 20
-        assert probes[int(len(probes) * 0.95)] < 0.05
+        assert max(probes) < 0.05
         begin_s = time.monotonic()
         while send(server, png("red"))[0] != 200:
             assert time.monotonic() - begin_s < 5
