@@ -100,6 +100,7 @@ class _Trainer:
         self._tracker = listeners.tracker
         self._seconds_before = state.seconds
         self._started = time.perf_counter()
+        self._git_revision = git_revision()  # of what was imported; the tree may have moved on at the end
 
     def run(self, network: Classifier) -> RunRecord:
         """Decode, train, evaluate, and write the run."""
@@ -171,7 +172,7 @@ class _Trainer:
             seed=recipe.seed,
             seconds=round(self._state.seconds, 1),
             device=device_name(network),
-            git_revision=git_revision(),
+            git_revision=self._git_revision,
             libraries=library_versions(),
         )
 
