@@ -14,6 +14,7 @@ from PIL import Image
 from demo import words
 from linnet_client import Client, FailedPrediction, Model, Prediction, ServiceError
 
+BUTTONS = ["fullscreen", "download"]  # of pictures; none to share: that asks another host
 EXAMPLES = sorted(str(path) for path in (Path(__file__).parents[1] / "examples").glob("*.jpg"))
 STYLE = Path(__file__).with_name("style.css")
 MAX_BATCH = 500
@@ -54,8 +55,7 @@ def _one_image(client: Client, choice: gr.Dropdown) -> None:
             image.preprocess = lambda payload: payload.path if payload is not None else None
             gr.Examples(EXAMPLES, image, label="Examples")
         with gr.Column(min_width=280, elem_classes="heat", visible=False) as beside:
-            buttons = ["fullscreen", "download"]  # and none to share: that asks another host
-            heat = gr.Image(label="What speaks for it", interactive=False, height=320, buttons=buttons, elem_id="heat")
+            heat = gr.Image(label="What speaks for it", interactive=False, height=320, buttons=BUTTONS, elem_id="heat")
         with gr.Column(min_width=280, elem_classes="answer"):
             verdict = gr.Markdown("Choose an image, paste one, or take a photo.", elem_id="verdict")
             label = gr.Label(label="Most probable classes", num_top_classes=3, show_heading=False, elem_id="top")
@@ -71,12 +71,7 @@ def _many_images(client: Client, choice: gr.Dropdown) -> None:
     button = gr.Button("Classify", variant="primary")
     summary = gr.Markdown(f"Up to {MAX_BATCH} images at once.", elem_id="summary")
     gallery = gr.Gallery(
-        label="Answers",
-        columns=4,
-        object_fit="cover",
-        visible=False,
-        buttons=["fullscreen", "download"],
-        elem_id="gallery",
+        label="Answers", columns=4, object_fit="cover", visible=False, buttons=BUTTONS, elem_id="gallery"
     )
     table = gr.HTML(visible=False, elem_id="table")
     download = gr.DownloadButton("Download as CSV", visible=False, elem_id="csv")

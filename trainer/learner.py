@@ -58,10 +58,10 @@ class Learner:
         self._compute = compute or Compute()
         self._device = next(network.parameters()).device
         self._in_bfloat16 = uses_bfloat16(self._compute, self._device)
-        if self._in_bfloat16 and self._device.type == "cpu":
-            keep_strided_depthwise_in_float32(network)
         self._weights = class_weights(train.labels).to(self._device) if phase.optim.balance == "loss" else None
         self._inputs = phase_inputs(network, phase, train, val)
+        if self._in_bfloat16 and self._device.type == "cpu":
+            keep_strided_depthwise_in_float32(self._inputs.trained)
         self._exchange = wrapped(self._inputs.trained)
         self._trained = _compiled(self._exchange) if self._compute.compile else self._exchange
 

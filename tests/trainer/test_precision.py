@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainer.inputs import folded
 from trainer.precision import keep_strided_depthwise_in_float32, uses_bfloat16
 from trainer.recipe import Compute
 
@@ -48,3 +49,15 @@ def test_a_copy_of_such_a_network_has_weights_of_its_own() -> None:
     with torch.no_grad():
         layer.weight.zero_()
     assert torch.equal(average(torch.ones(1, 4, 5, 5)), before)
+
+
+def test_a_later_phase_may_freeze_and_fold_it() -> None:
+    torch.manual_seed(0)
+    blocks = nn.Sequential(nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2, groups=8), nn.ReLU())
+    blocks.eval()[1].running_mean = torch.randn(8)
+    images = torch.randn(2, 3, 9, 9)
+    expected = blocks(images)
+    keep_strided_depthwise_in_float32(blocks)
+    frozen = folded(blocks)
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in frozen.modules())
+    assert torch.allclose(frozen(images), expected, atol=1e-5)
