@@ -20,7 +20,7 @@ import torch
 from trainer.checkpoint import Checkpoint
 from trainer.data import find_dataset
 from trainer.images import decode, labels_of
-from trainer.inputs import Split
+from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
 from trainer.network import build_classifier
@@ -56,7 +56,7 @@ def run(recipe: Recipe, phase: Phase, splits: tuple[Split, Split], reporter: Rep
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     state = Checkpoint(recipe={}, data="")
     started = time.perf_counter()
-    learner = Learner(network, phase, *splits, recipe.compute)
+    learner = Learner(network, phase, *splits, Surroundings(recipe.compute))
     run_phase(learner, phase, recipe.seed, state, Watch(lambda _: None, reporter))
     return time.perf_counter() - started, state.best_accuracy, device_name(network)
 

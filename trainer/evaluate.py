@@ -36,7 +36,7 @@ def in_batches(images: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
 @torch.no_grad()
 def predict_logits(network: Classifier, images: torch.Tensor) -> torch.Tensor:
     """Return logits float32 [N, K] on the CPU for images uint8 [N, H, W, 3], in evaluation mode."""
-    return _over_all(network, network, images).cpu()
+    return answer_all(network, network, images).cpu()
 
 
 @torch.no_grad()
@@ -52,25 +52,31 @@ def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Te
         smallest = torch.finfo(torch.float32).tiny
         return torch.log(averaged.clamp_min(smallest))
 
-    return _over_all(network, answer, images).cpu()
+    return answer_all(network, answer, images).cpu()
 
 
 @torch.no_grad()
-def embed(network: Classifier, images: torch.Tensor) -> torch.Tensor:
-    """Return embeddings float32 [N, D] on the network's device for images uint8 [N, H, W, 3], in evaluation mode."""
-    return _over_all(network, network.embed, images)
-
-
-def _over_all(
-    network: Classifier, answer: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor
+def answer_all(
+    network: Classifier,
+    answer: Callable[[torch.Tensor], torch.Tensor],
+    images: torch.Tensor,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> torch.Tensor:
-    """Return the answers to images [N, ...], float32, in order; processes that work together share the images."""
+    """Return the answers to images or features [N, ...], float32, in order, in evaluation mode.
+
+    They lie on the network's device; processes that work together share the work. `advance` is told how many each
+    batch of this process has brought.
+    """
     network.eval()
     device = next(network.parameters()).device
     shared = len(images) >= process_count()
     own = images[own_rows(len(images))] if shared else images
-    answers = torch.cat([answer(batch.to(device)).float() for batch in in_batches(own, EVALUATION_BATCH)])
-    return gathered(answers, len(images)) if shared else answers
+    answers = []
+    for batch in in_batches(own, EVALUATION_BATCH):
+        answers.append(answer(batch.to(device)).float())
+        advance(len(batch))
+    whole = torch.cat(answers)
+    return gathered(whole, len(images)) if shared else whole
 
 
 def score_logits(logits: torch.Tensor, labels: torch.Tensor) -> Score:

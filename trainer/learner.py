@@ -24,13 +24,13 @@ from trainer.distributed import (
 )
 from trainer.errors import BatchTooSmall, CannotCompile, NonFiniteLoss
 from trainer.evaluate import Score
-from trainer.inputs import Split, phase_inputs
+from trainer.inputs import ALONE, Split, Surroundings, phase_inputs
 from trainer.mix import Targets
 from trainer.network import Classifier, set_trainable, train_mode
 from trainer.optimise import Average, build_optimizer, set_rate
 from trainer.precision import keep_strided_depthwise_in_float32, uses_bfloat16
 from trainer.progress import Reporter
-from trainer.recipe import Compute, Phase
+from trainer.recipe import Phase
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,12 @@ class Learner:
     """A network set up for one phase: what may move, the optimizer that moves it, and the average of where it was."""
 
     def __init__(
-        self, network: Classifier, phase: Phase, train: Split, val: Split, compute: Compute | None = None
+        self,
+        network: Classifier,
+        phase: Phase,
+        train: Split,
+        val: Split,
+        surroundings: Surroundings = ALONE,
     ) -> None:
         set_trainable(network, phase.unfreeze)
         self.network = network
@@ -55,11 +60,11 @@ class Learner:
         self.average = Average(network, phase.optim.ema_decay) if phase.optim.ema_decay > 0 else None
         self.labels = train.labels
         self._phase = phase
-        self._compute = compute or Compute()
+        self._compute = surroundings.compute
         self._device = next(network.parameters()).device
         self._in_bfloat16 = uses_bfloat16(self._compute, self._device)
         self._weights = class_weights(train.labels).to(self._device) if phase.optim.balance == "loss" else None
-        self._inputs = phase_inputs(network, phase, train, val)
+        self._inputs = phase_inputs(network, phase, train, val, surroundings)
         if self._in_bfloat16 and self._device.type == "cpu":
             keep_strided_depthwise_in_float32(self._inputs.trained)
         self._exchange = wrapped(self._inputs.trained)

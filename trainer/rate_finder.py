@@ -13,7 +13,7 @@ import torch
 
 from trainer.data import Example, find_dataset
 from trainer.images import decode, labels_of
-from trainer.inputs import Split
+from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
 from trainer.network import build_classifier, chosen_device, train_mode
@@ -73,7 +73,9 @@ def find_rate(recipe: Recipe, phase_name: str | None = None, *, reporter: Report
     reporter.start(f"decode {len(few)} images at {spec.size_px} px", len(few))
     train = Split(decode(few, spec, reporter.advance), labels_of(few))
     val = Split(train.images[:1], train.labels[:1])  # a learner wants one; the sweep validates nothing
-    return _sweep(Learner(network, phase, train, val, recipe.compute), phase, recipe.seed, reporter)
+    return _sweep(
+        Learner(network, phase, train, val, Surroundings(recipe.compute, reporter)), phase, recipe.seed, reporter
+    )
 
 
 def _phase(recipe: Recipe, name: str | None) -> Phase:

@@ -130,7 +130,8 @@ class Phase(Table):
     )
     cache_features: bool = Field(
         default=True,
-        description="a head phase computes the frozen backbone's features once; false lets it augment",
+        description="what is frozen computes its features once where nothing augments them, always for validation, if "
+        "they fit 4 GiB; false lets a head phase augment",
     )
     optim: Optim = Optim()
     augment: Augment = Augment()

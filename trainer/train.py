@@ -22,7 +22,7 @@ from trainer.final_evaluation import evaluate_splits
 from trainer.history import write_history
 from trainer.image_cache import decode_cached
 from trainer.images import decode, labels_of
-from trainer.inputs import Split
+from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
 from trainer.network import Classifier, build_classifier, chosen_device
@@ -132,7 +132,7 @@ class _Trainer:
         if phase.size_px is not None and phase.size_px != self._recipe.preprocess.size_px:
             spec = self._recipe.preprocess.model_copy(update={"size_px": phase.size_px})
             train_split, val_split = self._decode("train", spec), self._decode("val", spec)
-        learner = Learner(network, phase, train_split, val_split, self._recipe.compute)
+        learner = Learner(network, phase, train_split, val_split, Surroundings(self._recipe.compute, self._reporter))
         run_phase(learner, phase, self._recipe.seed, state, Watch(self._save, self._reporter))
         state.phase, state.epoch, state.optimizer, state.average = index + 1, 0, {}, {}
         state.network = network.state_dict()

@@ -9,6 +9,7 @@ import torch
 
 from tests.trainer.networks import quiet, tiny_network, tiny_phase, tiny_split
 from trainer.errors import CannotCompile
+from trainer.inputs import Surroundings
 from trainer.learner import Learner
 from trainer.network import Classifier, build_head
 from trainer.recipe import Compute, Network
@@ -28,7 +29,9 @@ def network_with_a_hidden_layer() -> Classifier:
 
 def trained(compute: Compute) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Return the losses of two epochs and the weights they led to."""
-    learner = Learner(network_with_a_hidden_layer(), tiny_phase("head"), tiny_split(24), tiny_split(6), compute)
+    learner = Learner(
+        network_with_a_hidden_layer(), tiny_phase("head"), tiny_split(24), tiny_split(6), Surroundings(compute)
+    )
     losses = [learner.train_epoch(e, torch.Generator().manual_seed(e), quiet()).train_loss for e in (1, 2)]
     return losses, learner.network.state_dict()
 

@@ -12,7 +12,7 @@ from linnet.preprocess import PreprocessSpec
 from tests.trainer.networks import changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
 from trainer.errors import NonFiniteLoss
 from trainer.evaluate import evaluate, in_batches, predict_logits, score_logits
-from trainer.inputs import Split
+from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
 from trainer.network import Classifier, build_classifier
 from trainer.recipe import Compute, Network
@@ -90,7 +90,9 @@ def test_bfloat16_is_used_where_the_recipe_says_so() -> None:
     expected = evaluate(network, train.images, train.labels).loss
     for precision, low, high in (("float32", 0.0, 1e-6), ("auto", 0.0, 1e-6), ("bfloat16", 1e-6, 2e-2)):
         phase = tiny_phase(1, batch_size=24, lr=STANDSTILL)
-        learner = Learner(settled_network(), phase, train, val, Compute.model_validate({"precision": precision}))
+        learner = Learner(
+            settled_network(), phase, train, val, Surroundings(Compute.model_validate({"precision": precision}))
+        )
         assert low <= abs(one_epoch(learner)[0] - expected) <= high, precision
 
 
