@@ -37,11 +37,15 @@ class Backbone:
 
 
 class AveragePool(nn.Module):
-    """Averages maps [N, D, h, w] to [N, D]."""
+    """Averages maps [N, D, h, w] to [N, D].
+
+    The gradient of a mean lies in memory as its input's dimensions come, so it is taken with the channels last: any
+    other gradient sends the BatchNorm before it down a path that takes three to five times as long on CPUs.
+    """
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the mean over both sides."""
-        return maps.mean((2, 3))
+        return maps.permute(0, 2, 3, 1).mean((1, 2))
 
 
 class Patches(nn.Module):
