@@ -68,7 +68,8 @@ def test_validation_on_features_judges_the_candidate_as_it_is(phase: Phase) -> N
     network, candidate = tiny_network(), tiny_network()
     set_trainable(network, phase.unfreeze)
     with torch.no_grad():
-        candidate.head[-1].weight.mul_(3.0)
+        for weights in candidate.head.parameters():
+            weights.mul_(3.0)
     validate = phase_inputs(network, phase, TRAIN, VAL, ALONE).validate
     for judged in (network, candidate):
         expected, score = evaluate(judged, VAL.images, VAL.labels), validate(judged)
