@@ -61,14 +61,19 @@ def warp(images: torch.Tensor, maps: torch.Tensor, padding: str) -> torch.Tensor
     `padding` is that of `grid_sample`: what lies beyond the edges.
     """
     moved = (maps != torch.eye(3)).flatten(1).any(1)
+    if moved.all():
+        return _read(images.float(), maps, padding)
     warped = images.to(torch.float32, copy=True)
     if moved.any():
         chosen = moved.nonzero()[:, 0].to(images.device)
-        pixels = warped[chosen].permute(0, 3, 1, 2)
-        grid = F.affine_grid(maps[moved, :2].to(images.device), list(pixels.shape), align_corners=False)
-        read = F.grid_sample(pixels, grid, padding_mode=padding, align_corners=False)
-        warped[chosen] = read.permute(0, 2, 3, 1)
+        warped[chosen] = _read(warped[chosen], maps[moved], padding)
     return warped
+
+
+def _read(images: torch.Tensor, maps: torch.Tensor, padding: str) -> torch.Tensor:
+    pixels = images.permute(0, 3, 1, 2)
+    grid = F.affine_grid(maps[:, :2].to(images.device), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, padding_mode=padding, align_corners=False).permute(0, 2, 3, 1)
 
 
 def _identity(count: int) -> torch.Tensor:
