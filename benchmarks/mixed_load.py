@@ -5,7 +5,7 @@ go on side by side. At the end the service must not have answered with any 5xx b
 after the first fifth of the time, and its metrics must add up to what was counted here. Memory goes up and down with
 what the allocator keeps, so the last two fifths are held against the second and the third.
 
-    python benchmarks/mixed_load.py [--seconds 600] [--clients 16] [--models-dir models] [--model cifar10]
+    python -m benchmarks.mixed_load [--seconds 600] [--clients 16] [--models-dir models] [--model cifar10]
 """
 
 from __future__ import annotations
@@ -14,12 +14,8 @@ import argparse
 import asyncio
 import io
 import json
-import os
 import random
-import re
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -30,6 +26,8 @@ import httpx
 import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.serving.server import HOST, Contestant, Server, running
 
 ADMIN = {"x-api-key": "mixed-load"}
 STRETCHES = 5  # of the time, after each of which memory and files are measured
@@ -142,10 +140,10 @@ class Load:
             await asyncio.sleep(2)
 
 
-def counted(text: str) -> Ends:
-    """Return what the service counted, protocol errors under one code as the clients see them."""
+def counted(server: Server) -> Ends:
+    """Return what the service has counted, protocol errors under one code as the clients see them."""
     found: Ends = Counter()
-    for family in text_string_to_metric_families(text):
+    for family in text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text):
         for sample in family.samples:
             if sample.name == "linnet_requests_total":
                 route, status, code = (sample.labels[name] for name in ("route", "status", "code"))
@@ -154,51 +152,30 @@ def counted(text: str) -> Ends:
     return found
 
 
-class Server:
-    """A service of its own, and what its process holds."""
-
-    def __init__(self, models_dir: Path, log: Path) -> None:
-        environment = {**os.environ, "LINNET_PORT": "0", "LINNET_ADMIN_KEYS": ADMIN["x-api-key"]}
-        environment |= {"LINNET_MODELS_DIR": str(models_dir), "LINNET_ACCESS_LOG": "false"}
-        self._log = log.open("w")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "linnet.cli", "serve"], env=environment, stderr=self._log, stdout=subprocess.DEVNULL
-        )
-        self.url = self._wait_for_url(log)
-
-    def _wait_for_url(self, log: Path) -> str:
-        for _ in range(600):
-            if match := re.search(r"Serving (http://\S+):", log.read_text()):
-                return match[1]
-            time.sleep(0.1)
-        raise SystemExit(f"the service did not start: {log.read_text()}")
-
-    def resident_mib(self) -> float:
-        """Return the resident memory."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
-
-    def open_files(self) -> int:
-        """Return the number of open file descriptors."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
-
-    def stop(self) -> int:
-        """Drain it and return its exit status."""
-        self.process.terminate()
-        status = self.process.wait(60)
-        self._log.close()
-        return status
+def service(models_dir: Path) -> Contestant:
+    """Return the service as it is started here."""
+    return Contestant(
+        "Linnet",
+        (sys.executable, "-m", "linnet.cli", "serve", "--host", HOST, "--port", "{port}"),
+        {
+            "LINNET_MODELS_DIR": str(models_dir),
+            "LINNET_ADMIN_KEYS": ADMIN["x-api-key"],
+            "LINNET_ACCESS_LOG": "false",
+        },
+        ready_path="/readyz",
+        announcement="Serving http",
+    )
 
 
 def rested(server: Server) -> tuple[float, int]:
-    """Return memory and open files once nothing is pending."""
+    """Return resident megabytes and open files once nothing is pending."""
     for _ in range(100):
         text = httpx.get(f"{server.url}/metrics").text
         if "linnet_pending_images 0.0" in text:
             break
         time.sleep(0.1)
     time.sleep(1)
-    return server.resident_mib(), server.open_files()
+    return sum(server.resident_mb()), server.open_files()
 
 
 def main() -> None:
@@ -209,11 +186,10 @@ def main() -> None:
     parser.add_argument("--models-dir", type=Path, default=Path("models"))
     parser.add_argument("--model", default="cifar10")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        server = Server(options.models_dir, log)
+    with running(service(options.models_dir.absolute())) as server:
         listed = httpx.get(f"{server.url}/models/{options.model}").json()["models"]
         side_px = listed[-1]["input_size"]
+        before = counted(server)  # it was asked whether it is ready
         parts = []
         held = []
         for number in range(STRETCHES):
@@ -221,9 +197,9 @@ def main() -> None:
             asyncio.run(load.run(time.monotonic() + options.seconds / STRETCHES, options.clients))
             parts.append(load)
             held.append(rested(server))
-        text = httpx.get(f"{server.url}/metrics").text
+        seen = counted(server) - before
         status = server.stop()
-        found = report(parts, counted(text), held, status, log.read_text())
+        found = report(parts, seen, held, status, server.log())
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     sys.exit(0 if found["holds"] else 1)
 
@@ -241,11 +217,11 @@ def report(parts: list[Load], seen: Ends, held: list[tuple[float, int]], status:
     missing = {end: count for end, count in sent.items() if count > seen[end]}
     unexplained = {end: count for end, count in extra.items() if end[0] != "/predict"}
     bad = {end: count for end, count in seen.items() if end[1] >= 500 and end[1] != 503}
-    resident_mib, open_files = zip(*held, strict=True)
+    resident_mb, open_files = zip(*held, strict=True)
     holds = {
         "no 5xx but 503": not bad,
         "the metrics add up": not missing and not unexplained and sum(extra.values()) <= left,
-        "memory grew by less than 5 % after it was warm": mean(resident_mib[-2:]) < mean(resident_mib[1:3]) * 1.05,
+        "memory grew by less than 5 % after it was warm": mean(resident_mb[-2:]) < mean(resident_mb[1:3]) * 1.05,
         "no open file more": open_files[-1] <= open_files[0],
         "drained with status 0": status == 0,
         "no traceback": "Traceback" not in log,
@@ -257,7 +233,7 @@ def report(parts: list[Load], seen: Ends, held: list[tuple[float, int]], status:
         "left by their clients": left,
         "of these counted": sum(extra.values()),
         "ends": {" ".join(map(str, end)): count for end, count in sorted(seen.items())},
-        "resident_mib": [round(mib, 1) for mib in resident_mib],
+        "resident_mb": list(resident_mb),
         "open_files": list(open_files),
         "bad": {" ".join(map(str, end)): count for end, count in {**bad, **missing, **unexplained}.items()},
     }

@@ -38,6 +38,11 @@ def cpu_s(root: int) -> float:
     return sum(process.cpu_s for process in tree(root))
 
 
+def open_files(pid: int) -> int:
+    """Return how many file descriptors a process holds."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def kill_left(root: int, members: list[Process]) -> None:
     """Kill what is left of a tree: once seen `members`, and all of the session that the root began."""
     known = {(member.pid, member.started_ticks) for member in members}

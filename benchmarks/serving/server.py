@@ -42,6 +42,7 @@ class Server:
     def __init__(self, contestant: Contestant, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         self.contestant = contestant
         self.port = port
+        self.url = f"http://{HOST}:{port}"
         self.ready_s = 0.0
         self._process, self._log = process, log
 
@@ -51,7 +52,7 @@ class Server:
             self._check(begin_s)
             time.sleep(POLL_S)
         self.ready_s = time.perf_counter() - begin_s
-        while self.contestant.announcement not in self._log.read_text(errors="replace"):
+        while self.contestant.announcement not in self.log():
             self._check(begin_s)
             time.sleep(POLL_S)
 
@@ -67,8 +68,16 @@ class Server:
         """Return the resident memory of each of its processes, the first one first; shared pages count in each."""
         return [round(process.rss_mb, 1) for process in processes.tree(self._process.pid)]
 
-    def stop(self) -> None:
-        """End it and all that it started: as it asks to be, or else at once."""
+    def open_files(self) -> int:
+        """Return how many files its first process has open."""
+        return processes.open_files(self._process.pid)
+
+    def log(self) -> str:
+        """Return what it has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """End it and all that it started: as it asks to be, or else at once; return its exit status."""
         members = processes.tree(self._process.pid)
         self._process.terminate()
         try:
@@ -77,6 +86,7 @@ class Server:
             self._process.kill()
             self._process.wait()
         processes.kill_left(self._process.pid, members)
+        return self._process.returncode
 
     def _is_ready(self) -> bool:
         path = self.contestant.ready_path
@@ -92,7 +102,7 @@ class Server:
         status = self._process.poll()
         if status is not None or time.perf_counter() - begin_s > START_S:
             what = f"did not start within {START_S:.0f} s" if status is None else f"ended with status {status}"
-            sys.exit(f"{self.contestant.name} {what}:\n{self._log.read_text(errors='replace')[-3000:]}")
+            sys.exit(f"{self.contestant.name} {what}:\n{self.log()[-3000:]}")
 
     def _exchange(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
