@@ -1,4 +1,4 @@
-"""uvicorn around the application: the connections of one socket, readiness that falls with the signal, a clean exit.
+"""uvicorn around the application: where connections come from, readiness that falls with the signal, a clean exit.
 
 Must not import torch, trainer or export.
 """
@@ -19,6 +19,7 @@ import uvicorn
 from linnet.errors import LinnetError
 from service.app import assemble
 from service.connections import bounded_protocol
+from service.handover import Seat
 from service.lifecycle import Service
 from service.logs import log_config
 from service.repository import Model
@@ -29,8 +30,8 @@ KEEP_ALIVE_S = 75
 logger = logging.getLogger(__name__)
 
 
-def run(listener: socket.socket, service: Service, announce: Callable[[str], None]) -> None:
-    """Answer the connections of `listener` until a signal; raises what loading the models raises."""
+def run(source: socket.socket | Seat, service: Service, announce: Callable[[str], None]) -> None:
+    """Answer the connections of a listener or of a seat until a signal; raises what loading the models raises."""
     settings = service.settings
     config = uvicorn.Config(
         assemble(service),
@@ -47,8 +48,12 @@ def run(listener: socket.socket, service: Service, announce: Callable[[str], Non
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.timeout_ms // 1000 + 1,
     )
-    server = Server(config, service, announce)
-    server.run(sockets=[listener])
+    if isinstance(source, Seat):
+        server = Server(config, service, announce, source)
+        server.run(sockets=[])
+    else:
+        server = Server(config, service, announce)
+        server.run(sockets=[source])
     if server.failure is not None:
         raise server.failure
 
@@ -56,17 +61,36 @@ def run(listener: socket.socket, service: Service, announce: Callable[[str], Non
 class Server(uvicorn.Server):
     """uvicorn's server, but readiness falls with the signal, the exit is clean, and it says what it serves."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, service: Service, announce: Callable[[str], None], seat: Seat | None = None
+    ) -> None:
         super().__init__(config)
+        self._seat = seat
         self._service = service
         self._tell = announce
         self._announcing: asyncio.Task[None] | None = None
         self.failure: BaseException | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and announce the models when they are loaded."""
+        """Begin to take connections, and announce the models when they are loaded."""
         await super().startup(sockets)
+        if self._seat is not None:
+            self._seat.take(self._serve_connection)
         self._announcing = asyncio.create_task(self._announce())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more connections and finish what was accepted."""
+        if self._seat is not None:
+            await self._seat.leave()
+        await super().shutdown(sockets)
+
+    async def _serve_connection(self, connection: socket.socket) -> None:
+        def make_protocol() -> asyncio.Protocol:  # as uvicorn does for the listeners of its own
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        await asyncio.get_running_loop().connect_accepted_socket(make_protocol, connection)
 
     async def _announce(self) -> None:
         loading = self._service.catalogue.loading

@@ -1,4 +1,4 @@
-"""Listening sockets: one for one process, or one per worker on the same port.
+"""The listening socket.
 
 Must not import a web framework.
 """
@@ -15,33 +15,10 @@ BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket of this process alone; raises `CannotListen`."""
+    """Return a listening socket; raises `CannotListen`."""
     try:
         family, address = _address(host, port)
         return socket.create_server(address, family=family, backlog=BACKLOG)
-    except OSError as error:
-        raise CannotListen(host, port, _reason(error)) from error
-
-
-def claim(host: str, port: int) -> socket.socket:
-    """Return a socket that holds the port for workers to share, and takes no connection; raises `CannotListen`.
-
-    Sharing a port would succeed beside a server that is already there, so the port must first be free altogether.
-    """
-    with listen(host, port) as alone:
-        address = alone.getsockname()
-    try:
-        return _shared(host, address[1])
-    except OSError as error:
-        raise CannotListen(host, port, _reason(error)) from error
-
-
-def listen_beside(host: str, port: int) -> socket.socket:
-    """Return a listening socket that shares a claimed port with other workers; raises `CannotListen`."""
-    try:
-        listener = _shared(host, port)
-        listener.listen(BACKLOG)
-        return listener
     except OSError as error:
         raise CannotListen(host, port, _reason(error)) from error
 
@@ -57,19 +34,6 @@ def allow_many_connections() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _shared(host: str, port: int) -> socket.socket:
-    family, address = _address(host, port)
-    found = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        found.bind(address)
-    except OSError:
-        found.close()
-        raise
-    return found
 
 
 def _address(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

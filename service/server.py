@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 
 from linnet.errors import PathNotFound
+from service.handover import Seat
 from service.lifecycle import Service
 from service.listening import allow_many_connections, listen, url_of
 from service.memory import return_large_blocks
@@ -35,8 +36,8 @@ def serve(settings: Settings) -> None:
         serve_on(listener, settings, lambda models: logger.info("Serving %s: %s", url_of(listener), models))
 
 
-def serve_on(listener: socket.socket, settings: Settings, announce: Callable[[str], None]) -> None:
-    """Serve the connections of `listener` in this process; `announce` is told what is served once it is loaded.
+def serve_on(source: socket.socket | Seat, settings: Settings, announce: Callable[[str], None]) -> None:
+    """Serve the connections of a listener or of a worker's seat; `announce` is told what is served once it is loaded.
 
     Raises what `serve` raises.
     """
@@ -49,6 +50,6 @@ def serve_on(listener: socket.socket, settings: Settings, announce: Callable[[st
         service.begin()
         from service.http import run
 
-        run(listener, service, announce)
+        run(source, service, announce)
     finally:
         gc.enable()

@@ -1,7 +1,7 @@
 """Keeps several workers serving one port: starts them, starts another where one ends, and drains them all.
 
-Every worker is a process with a listening socket of its own on the same port (SO_REUSEPORT): the kernel spreads new
-connections over them, and a dead worker's share goes to the others. Must not import a web framework or ONNX Runtime.
+It accepts the connections and deals them to the workers in turn; those that are ready while another is missing get its
+share. Must not import a web framework or ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging.config
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -20,7 +21,8 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
 
-from service.listening import claim, url_of
+from service.handover import Dealer
+from service.listening import listen, url_of
 from service.logs import log_config
 from service.metrics import SHARED_DIR_VARIABLE
 from service.peers import presence
@@ -44,19 +46,24 @@ def supervise(settings: Settings) -> None:
     shared_dir = tempfile.mkdtemp(prefix="linnet-")
     os.environ[SHARED_DIR_VARIABLE] = shared_dir
     try:
-        with claim(settings.host, settings.port) as claimed:
-            asyncio.run(_Workers(settings, claimed.getsockname()[1], url_of(claimed)).run())
+        with listen(settings.host, settings.port) as listener:
+            asyncio.run(_run(settings, listener))
     finally:
         del os.environ[SHARED_DIR_VARIABLE]
         shutil.rmtree(shared_dir, ignore_errors=True)
 
 
+async def _run(settings: Settings, listener: socket.socket) -> None:
+    await _Workers(settings, Dealer(listener), url_of(listener)).run()
+
+
 class _Workers:
     """The workers of one port."""
 
-    def __init__(self, settings: Settings, port: int, url: str) -> None:
+    def __init__(self, settings: Settings, dealer: Dealer, url: str) -> None:
         self._settings = settings
-        self._environment = {**os.environ, **environment_of(settings), "LINNET_PORT": str(port)}
+        self._environment = {**os.environ, **environment_of(settings)}
+        self._dealer = dealer
         self._url = url
         self._stopping = asyncio.Event()
         self._failure: WorkerFailed | None = None
@@ -66,33 +73,40 @@ class _Workers:
         """Keep all of them running until a signal; raises `WorkerFailed` where one never served."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self._stop)
         await asyncio.gather(*(self._keep(index) for index in range(self._settings.workers)))
         if self._failure is not None:
             raise self._failure
+
+    def _stop(self) -> None:
+        self._dealer.close()
+        self._stopping.set()
 
     async def _keep(self, index: int) -> None:
         """Keep the worker of one place running."""
         wait_s = BACKOFF_S[0]
         while not self._stopping.is_set():
             begin_s = time.monotonic()
-            status = await self._run_one(index)
+            with self._dealer.seat() as channel:
+                status = await self._run_one(index, channel)
             if self._stopping.is_set():
                 return
             if index not in self._serving:
                 self._failure = WorkerFailed(status)
-                self._stopping.set()
+                self._stop()
                 return
             wait_s = BACKOFF_S[0] if time.monotonic() - begin_s > LONG_LIFE_S else min(2 * wait_s, BACKOFF_S[1])
             logger.error("Worker %d %s: another is started in %.1f s", index, _ended(status), wait_s)
             await self._pause(wait_s)
 
-    async def _run_one(self, index: int) -> int:
+    async def _run_one(self, index: int, channel: socket.socket) -> int:
         """Run one process to its end, or drain it when it is time to stop, and return its exit status."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service.worker", str(os.getpid()), env=self._environment, stdin=DEVNULL, stdout=PIPE,
+            sys.executable, "-m", "service.worker", str(os.getpid()), str(channel.fileno()), env=self._environment,
+            stdin=DEVNULL, stdout=PIPE, pass_fds=(channel.fileno(),),
             start_new_session=True,  # a Ctrl-C reaches the supervisor, which asks every worker once
         )  # fmt: skip
+        channel.close()
         announcing = asyncio.create_task(self._announce(index, process))
         ending = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(self._stopping.wait())

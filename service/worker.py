@@ -1,4 +1,6 @@
-"""One of several processes that serve the same port; started by `service.supervisor` as `python -m service.worker PID`.
+"""One of several processes that serve the same port, started as `python -m service.worker PID CHANNEL`.
+
+PID is that of `service.supervisor`, CHANNEL the descriptor of the socket over which it deals connections.
 
 Must not import torch, trainer or export.
 """
@@ -8,10 +10,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import sys
 
 from linnet.errors import LinnetError
-from service.listening import listen_beside
+from service.handover import Seat
 from service.server import serve_on
 from service.settings import read_settings
 
@@ -23,8 +26,8 @@ def main() -> None:
     _end_with(supervisor_pid=int(sys.argv[1]))
     try:
         settings = read_settings()
-        with listen_beside(settings.host, settings.port) as listener:
-            serve_on(listener, settings, _announce)
+        with socket.socket(fileno=int(sys.argv[2])) as channel:
+            serve_on(Seat(channel), settings, _announce)
     except LinnetError as error:
         sys.exit(f"linnet: {error}")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -51,6 +52,19 @@ def test_both_workers_answer_and_are_counted_together(server: ServerProcess) -> 
     assert 2 * 30e6 < resident < 2 * 400e6
     assert len(workers_of(server)) == 2
     assert "2 workers" in "".join(server.log)
+
+
+def test_connections_that_stay_open_are_spread_evenly(server: ServerProcess) -> None:
+    def sockets() -> dict[int, int]:
+        links = {pid: Path(f"/proc/{pid}/fd").iterdir() for pid in workers_of(server)}
+        return {pid: sum(str(link.readlink()).startswith("socket:") for link in found) for pid, found in links.items()}
+
+    before = sockets()
+    with ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(httpx.Client())
+            assert client.get(f"{server.url}/healthz").status_code == 200
+        assert {pid: count - before[pid] for pid, count in sockets().items()} == dict.fromkeys(before, 4)
 
 
 def test_a_killed_worker_comes_back_while_the_other_serves(server: ServerProcess) -> None:

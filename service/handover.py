@@ -1,0 +1,183 @@
+"""Gives each new connection to the next worker in turn: the supervisor accepts, the workers serve.
+
+On sockets of their own (SO_REUSEPORT) the kernel deals connections out by a hash: of 32, twenty to one worker and
+twelve to the other are nothing unusual, and the clients of the fuller one wait. Between the supervisor and each worker
+is a pair of Unix sockets; a connection travels as a file descriptor beside one byte (SCM_RIGHTS, unix(7)).
+
+Must not import a web framework or ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+READY, CONNECTION = b"r", b"c"  # from a worker, once; to a worker, with each connection
+AT_ONCE = 64  # connections, before the event loop sees to anything else
+PAUSE_S = 0.1  # where there are no files or memory for another connection, or no worker that takes it
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+logger = logging.getLogger(__name__)
+
+
+class Dealer:
+    """The supervisor's side; while no worker is ready, connections wait in the listener's backlog."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        listener.setblocking(False)
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[socket.socket] = deque()  # channels to the workers, the next one first
+        self._undealt: deque[socket.socket] = deque()
+        self._pause: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    @contextmanager
+    def seat(self) -> Iterator[socket.socket]:
+        """Yield a worker's end of a new channel, to be closed here once the worker has it."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._loop.add_reader(ours, self._hear, ours)
+        try:
+            yield theirs
+        finally:
+            self._leave(ours)
+            ours.close()
+            theirs.close()
+
+    def close(self) -> None:
+        """Deal what has come so far, and stop listening."""
+        if self._is_closed:
+            return
+        self._deal()
+        self._ready.clear()
+        self._listen()
+        self._is_closed = True
+        self._listener.close()
+        for connection in self._undealt:
+            connection.close()
+
+    def _hear(self, channel: socket.socket) -> None:
+        try:
+            said = channel.recv(len(READY))
+        except BlockingIOError:
+            return
+        except OSError:
+            said = b""
+        if said and not self._is_closed:
+            self._ready.append(channel)
+            self._listen()
+        elif not said:  # the worker has ended, or takes no more
+            self._leave(channel)
+
+    def _leave(self, channel: socket.socket) -> None:
+        self._loop.remove_reader(channel)
+        if channel in self._ready:  # never once the listener is closed
+            self._ready.remove(channel)
+            self._listen()
+
+    def _listen(self) -> None:
+        """Listen while there is somebody to deal to."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._ready:
+            self._loop.add_reader(self._listener, self._deal)
+        else:
+            self._loop.remove_reader(self._listener)
+
+    def _deal(self) -> None:
+        for _ in range(AT_ONCE):
+            if not self._ready or not (self._undealt or self._accept()):
+                return
+            if not self._hand_over(self._undealt[0]):
+                self._rest()
+                return
+            self._undealt.popleft().close()  # the worker has it now
+
+    def _accept(self) -> bool:
+        """Take a connection from the backlog; tell whether there was one."""
+        try:
+            self._undealt.append(self._listener.accept()[0])
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            logger.error("No connection can be accepted: %s", error.strerror)
+            self._rest()
+            return False
+        return True
+
+    def _hand_over(self, connection: socket.socket) -> bool:
+        """Give a connection to the next worker that takes it; tell whether one did."""
+        for _ in range(len(self._ready)):
+            channel = self._ready[0]
+            self._ready.rotate(-1)
+            try:
+                socket.send_fds(channel, [CONNECTION], [connection.fileno()])
+            except BlockingIOError:  # it has not looked at the last ones yet
+                continue
+            except OSError:
+                self._leave(channel)
+            else:
+                return True
+        return False
+
+    def _rest(self) -> None:
+        self._loop.remove_reader(self._listener)
+        self._pause = self._loop.call_later(PAUSE_S, self._listen)
+
+
+class Seat:
+    """A worker's side of a channel."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        channel.setblocking(False)
+        self._channel = channel
+        self._serve: Callable[[socket.socket], Awaitable[object]]
+        self._beginning: set[asyncio.Task[None]] = set()
+
+    def take(self, serve: Callable[[socket.socket], Awaitable[object]]) -> None:
+        """Serve what is dealt from now on."""
+        self._serve = serve
+        asyncio.get_running_loop().add_reader(self._channel, self._take)
+        self._channel.send(READY)
+
+    async def leave(self) -> None:
+        """Begin to serve what was dealt already, and take no more."""
+        asyncio.get_running_loop().remove_reader(self._channel)
+        while self._take():
+            pass
+        self._channel.close()
+        if self._beginning:
+            await asyncio.wait(self._beginning)
+
+    def _take(self) -> bool:
+        """Take what has been dealt, up to a bound; tell whether there may be more."""
+        for _ in range(AT_ONCE):
+            try:
+                said, descriptors, *_ = socket.recv_fds(self._channel, len(CONNECTION), 1)
+            except BlockingIOError:
+                return False
+            except OSError:
+                said = b""
+            if not said:  # the supervisor has ended, and this process is about to
+                asyncio.get_running_loop().remove_reader(self._channel)
+                return False
+            for descriptor in descriptors:  # none where this process has no file left
+                task = asyncio.create_task(self._begin(socket.socket(fileno=descriptor)))
+                self._beginning.add(task)
+                task.add_done_callback(self._beginning.discard)
+        return True
+
+    async def _begin(self, connection: socket.socket) -> None:
+        try:
+            await self._serve(connection)
+        except OSError:  # the client has gone already
+            connection.close()

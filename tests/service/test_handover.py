@@ -1,0 +1,210 @@
+"""Connections dealt to workers in turn, over real sockets in one process."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from service import handover
+from service.handover import Dealer, Seat
+from service.listening import listen
+
+
+class Worker:
+    """A seat whose connections are kept, in the order they came."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel.dup()
+        channel.close()
+        self.seat = Seat(self.channel)
+        self.got: list[socket.socket] = []
+
+    def begin(self) -> None:
+        self.seat.take(self._serve)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        self.got.append(connection)
+
+    def look_away(self) -> None:
+        """Be busy with something else."""
+        if self.channel.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self.channel)
+
+    def end(self) -> None:
+        self.look_away()
+        for one in (self.channel, *self.got):
+            one.close()
+
+    def names(self) -> list[bytes]:
+        """Return what the clients of its connections sent, in the order they came."""
+        for connection in self.got:
+            connection.settimeout(5)
+        return [connection.recv(16) for connection in self.got]
+
+
+class Table:
+    """A dealer and what is around it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._listener = stack.enter_context(listen("127.0.0.1", 0))
+        self.address = self._listener.getsockname()
+        self.dealer = Dealer(self._listener)
+        self.clients: list[socket.socket] = []
+        stack.callback(self.dealer.close)
+
+    def sit(self) -> Worker:
+        worker = Worker(self._stack.enter_context(self.dealer.seat()))
+        self._stack.callback(worker.end)
+        return worker
+
+    def come(self, count: int) -> None:
+        """Connect so many clients, each of which sends its number."""
+        for _ in range(count):
+            client = self._stack.enter_context(socket.create_connection(self.address, timeout=5))
+            client.sendall(b"%d" % len(self.clients))
+            self.clients.append(client)
+
+
+@contextmanager
+def table() -> Iterator[Table]:
+    with ExitStack() as stack:
+        yield Table(stack)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+def test_connections_are_dealt_in_turn() -> None:
+    async def run() -> None:
+        with table() as place:
+            workers = [place.sit() for _ in range(3)]
+            for worker in workers:
+                worker.begin()
+            await asyncio.sleep(0.05)
+            place.come(12)
+            await until(lambda: sum(len(worker.got) for worker in workers) == 12)
+            assert [len(worker.got) for worker in workers] == [4, 4, 4]
+            names = [worker.names() for worker in workers]
+            assert sorted(int(name) for one in names for name in one) == list(range(12))
+            assert all([int(name) % 3 for name in one] == [int(one[0]) % 3] * 4 for one in names)
+
+    asyncio.run(run())
+
+
+def test_connections_wait_until_a_worker_is_ready() -> None:
+    async def run() -> None:
+        with table() as place:
+            worker = place.sit()
+            place.come(3)
+            await asyncio.sleep(0.05)
+            assert worker.got == []
+            worker.begin()
+            await until(lambda: len(worker.got) == 3)
+            assert worker.names() == [b"0", b"1", b"2"]
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_has_gone_gets_nothing_and_the_others_its_share() -> None:
+    async def run() -> None:
+        with table() as place:
+            stays, goes = place.sit(), place.sit()
+            stays.begin()
+            goes.begin()
+            await asyncio.sleep(0.05)
+            await goes.seat.leave()
+            place.come(6)  # some before the dealer has heard of it
+            await until(lambda: len(stays.got) == 6)
+            assert goes.got == []
+
+    asyncio.run(run())
+
+
+def test_what_was_dealt_is_served_although_the_worker_leaves() -> None:
+    async def run() -> None:
+        with table() as place:
+            worker = place.sit()
+            worker.begin()
+            await asyncio.sleep(0.05)
+            worker.look_away()
+            place.come(5)
+            await asyncio.sleep(0.05)
+            assert worker.got == []
+            await worker.seat.leave()
+            assert worker.names() == [b"0", b"1", b"2", b"3", b"4"]
+
+    asyncio.run(run())
+
+
+def test_what_came_before_the_end_is_dealt_and_later_clients_are_refused() -> None:
+    async def run() -> None:
+        with table() as place:
+            worker = place.sit()
+            worker.begin()
+            await asyncio.sleep(0.05)
+            place.come(2)
+            place.dealer.close()
+            place.dealer.close()
+            await until(lambda: len(worker.got) == 2)
+            with pytest.raises(ConnectionRefusedError):
+                place.come(1)
+
+    asyncio.run(run())
+
+
+def test_a_worker_that_does_not_look_costs_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its channel is full: others get the connection, and without others it waits."""
+
+    async def run() -> None:
+        with table() as place:
+            worker = place.sit()
+            worker.begin()
+            await asyncio.sleep(0.05)
+            sent, refusals = socket.send_fds, iter([True, True, False, True, False, False])
+
+            def send_fds(*arguments: object) -> int:
+                if next(refusals):
+                    raise BlockingIOError
+                return sent(*arguments)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(handover, "PAUSE_S", 0.01)
+            monkeypatch.setattr(socket, "send_fds", send_fds)
+            place.come(3)
+            await until(lambda: len(worker.got) == 3)
+            assert worker.names() == [b"0", b"1", b"2"]
+
+    asyncio.run(run())
+
+
+def test_without_files_for_another_connection_it_tries_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        with table() as place:
+            worker = place.sit()
+            worker.begin()
+            await asyncio.sleep(0.05)
+            accept, failures = socket.socket.accept, iter([OSError(errno.EMFILE, "Too many open files")])
+
+            def failing(listener: socket.socket) -> tuple[socket.socket, object]:
+                error = next(failures, None)
+                if error is not None:
+                    raise error
+                return accept(listener)
+
+            monkeypatch.setattr(handover, "PAUSE_S", 0.01)
+            monkeypatch.setattr(socket.socket, "accept", failing)
+            place.come(1)
+            await until(lambda: len(worker.got) == 1)
+
+    asyncio.run(run())
+    assert "No connection can be accepted: Too many open files" in caplog.text
