@@ -16,12 +16,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.serving.closed_loop import require_wrk
 from benchmarks.serving.contestants import PEERS, PeerPlan, linnet_settings, ours, peer_versions, peers
 from benchmarks.serving.machine import describe
+from benchmarks.serving.payloads import TINY_RAW
 from benchmarks.serving.report import Findings, to_markdown
 from benchmarks.serving.rounds import measure_rounds
 from benchmarks.serving.scenarios import (
@@ -76,7 +77,8 @@ def _measure(found: Findings, subject: Subject, layouts: Sequence[Contestant], o
     if "photos" in options.parts:
         found.photos = measure_photos(subject, layouts, plan)
     if "peers" in options.parts:
-        found.peers = measure_rounds(subject, [*layouts, *rivals], plan, floor, options.peer_connections)
+        raw = replace(layouts[-1], name=f"{layouts[-1].name}, raw", tiny=TINY_RAW)  # as mosec is asked
+        found.peers = measure_rounds(subject, [*layouts, raw, *rivals], plan, floor, options.peer_connections)
 
 
 def _arguments() -> argparse.Namespace:
