@@ -27,7 +27,8 @@ import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.serving.server import HOST, Contestant, Server, running
+from benchmarks.serving.contestants import linnet
+from benchmarks.serving.server import Server, running
 
 ADMIN = {"x-api-key": "mixed-load"}
 STRETCHES = 5  # of the time, after each of which memory and files are measured
@@ -152,21 +153,6 @@ def counted(server: Server) -> Ends:
     return found
 
 
-def service(models_dir: Path) -> Contestant:
-    """Return the service as it is started here."""
-    return Contestant(
-        "Linnet",
-        (sys.executable, "-m", "linnet.cli", "serve", "--host", HOST, "--port", "{port}"),
-        {
-            "LINNET_MODELS_DIR": str(models_dir),
-            "LINNET_ADMIN_KEYS": ADMIN["x-api-key"],
-            "LINNET_ACCESS_LOG": "false",
-        },
-        ready_path="/readyz",
-        announcement="Serving http",
-    )
-
-
 def rested(server: Server) -> tuple[float, int]:
     """Return resident megabytes and open files once nothing is pending."""
     for _ in range(100):
@@ -186,7 +172,12 @@ def main() -> None:
     parser.add_argument("--models-dir", type=Path, default=Path("models"))
     parser.add_argument("--model", default="cifar10")
     options = parser.parse_args()
-    with running(service(options.models_dir.absolute())) as server:
+    environment = {
+        "LINNET_MODELS_DIR": str(options.models_dir.absolute()),
+        "LINNET_ADMIN_KEYS": ADMIN["x-api-key"],
+        "LINNET_ACCESS_LOG": "false",
+    }
+    with running(linnet("Linnet", environment)) as server:
         listed = httpx.get(f"{server.url}/models/{options.model}").json()["models"]
         side_px = listed[-1]["input_size"]
         before = counted(server)  # it was asked whether it is ready

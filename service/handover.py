@@ -10,7 +10,6 @@ Must not import a web framework or ONNX Runtime.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections import deque
@@ -19,8 +18,7 @@ from contextlib import contextmanager
 
 READY, CONNECTION = b"r", b"c"  # from a worker, once; to a worker, with each connection
 AT_ONCE = 64  # connections, before the event loop sees to anything else
-PAUSE_S = 0.1  # where there are no files or memory for another connection, or no worker that takes it
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+PAUSE_S = 0.1  # where no connection can be accepted, or no worker takes it
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +31,8 @@ class Dealer:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._ready: deque[socket.socket] = deque()  # channels to the workers, the next one first
-        self._undealt: deque[socket.socket] = deque()
+        self._undealt: socket.socket | None = None  # accepted, and no worker has taken it yet
         self._pause: asyncio.TimerHandle | None = None
-        self._is_closed = False
 
     @contextmanager
     def seat(self) -> Iterator[socket.socket]:
@@ -52,15 +49,18 @@ class Dealer:
 
     def close(self) -> None:
         """Deal what has come so far, and stop listening."""
-        if self._is_closed:
+        if self._is_closed():
             return
-        self._deal()
+        while self._deal():
+            pass
         self._ready.clear()
         self._listen()
-        self._is_closed = True
         self._listener.close()
-        for connection in self._undealt:
-            connection.close()
+        if self._undealt is not None:
+            self._undealt.close()
+
+    def _is_closed(self) -> bool:
+        return self._listener.fileno() < 0
 
     def _hear(self, channel: socket.socket) -> None:
         try:
@@ -69,11 +69,11 @@ class Dealer:
             return
         except OSError:
             said = b""
-        if said and not self._is_closed:
+        if not said:  # the worker has ended, or takes no more
+            self._leave(channel)
+        elif not self._is_closed():
             self._ready.append(channel)
             self._listen()
-        elif not said:  # the worker has ended, or takes no more
-            self._leave(channel)
 
     def _leave(self, channel: socket.socket) -> None:
         self._loop.remove_reader(channel)
@@ -86,33 +86,39 @@ class Dealer:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        if self._ready:
-            self._loop.add_reader(self._listener, self._deal)
-        else:
+        if not self._ready:
             self._loop.remove_reader(self._listener)
+            return
+        self._loop.add_reader(self._listener, self._deal)
+        if self._undealt is not None:  # it must not wait until another one comes
+            self._loop.call_soon(self._deal)
 
-    def _deal(self) -> None:
+    def _deal(self) -> bool:
+        """Deal what has come, up to a bound; tell whether there may be more."""
         for _ in range(AT_ONCE):
-            if not self._ready or not (self._undealt or self._accept()):
-                return
-            if not self._hand_over(self._undealt[0]):
+            if not self._ready:
+                return False
+            if self._undealt is None:
+                self._undealt = self._accept()
+            if self._undealt is None:
+                return False
+            if not self._hand_over(self._undealt):
                 self._rest()
-                return
-            self._undealt.popleft().close()  # the worker has it now
+                return False
+            self._undealt.close()  # the worker has it now
+            self._undealt = None
+        return True
 
-    def _accept(self) -> bool:
-        """Take a connection from the backlog; tell whether there was one."""
+    def _accept(self) -> socket.socket | None:
+        """Return a connection from the backlog, if one can be had."""
         try:
-            self._undealt.append(self._listener.accept()[0])
+            return self._listener.accept()[0]
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return False
-        except OSError as error:
-            if error.errno not in _EXHAUSTED:
-                raise
+            return None
+        except OSError as error:  # most likely no file or memory is left
             logger.error("No connection can be accepted: %s", error.strerror)
             self._rest()
-            return False
-        return True
+            return None
 
     def _hand_over(self, connection: socket.socket) -> bool:
         """Give a connection to the next worker that takes it; tell whether one did."""

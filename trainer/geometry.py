@@ -61,12 +61,13 @@ def warp(images: torch.Tensor, maps: torch.Tensor, padding: str) -> torch.Tensor
     `padding` is that of `grid_sample`: what lies beyond the edges.
     """
     moved = (maps != torch.eye(3)).flatten(1).any(1)
-    if moved.all():
-        return _read(images.float(), maps, padding)
     warped = images.to(torch.float32, copy=True)
-    if moved.any():
-        chosen = moved.nonzero()[:, 0].to(images.device)
-        warped[chosen] = _read(warped[chosen], maps[moved], padding)
+    if not moved.any():
+        return warped
+    if moved.all():
+        return _read(warped, maps, padding)
+    chosen = moved.nonzero()[:, 0].to(images.device)
+    warped[chosen] = _read(warped[chosen], maps[moved], padding)
     return warped
 
 

@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.serving.payloads import TINY_RAW, Payload
 from benchmarks.serving.peers.classifier import VARIABLE, Task
-from benchmarks.serving.server import Contestant, Server
+from benchmarks.serving.server import HOST, Contestant, Server
 from benchmarks.serving.subject import Subject
 
 PEERS = ("robyn", "mosec", "litserve", "fastapi")
@@ -35,9 +35,14 @@ def ours(subject: Subject, repository: Path, workers: int) -> Contestant:
         "LINNET_ACCESS_LOG": "false",
         "LINNET_WORKERS": str(workers),
     }
+    return linnet(f"Linnet, {processes(workers)}", environment)
+
+
+def linnet(name: str, environment: Mapping[str, str]) -> Contestant:
+    """Return the service as these variables set it up."""
     return Contestant(
-        f"Linnet, {processes(workers)}",
-        (sys.executable, "-m", "linnet.cli", "serve", "--host", "127.0.0.1", "--port", "{port}"),
+        name,
+        (sys.executable, "-m", "linnet.cli", "serve", "--host", HOST, "--port", "{port}"),
         environment,
         ready_path="/readyz",
         announcement="Serving http",

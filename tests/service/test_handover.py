@@ -145,12 +145,13 @@ def test_what_was_dealt_is_served_although_the_worker_leaves() -> None:
     asyncio.run(run())
 
 
-def test_what_came_before_the_end_is_dealt_and_later_clients_are_refused() -> None:
+def test_what_came_before_the_end_is_dealt_and_later_clients_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         with table() as place:
             worker = place.sit()
             worker.begin()
             await asyncio.sleep(0.05)
+            monkeypatch.setattr(handover, "AT_ONCE", 1)
             place.come(2)
             place.dealer.close()
             place.dealer.close()
@@ -161,8 +162,9 @@ def test_what_came_before_the_end_is_dealt_and_later_clients_are_refused() -> No
     asyncio.run(run())
 
 
-def test_a_worker_that_does_not_look_costs_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its channel is full: others get the connection, and without others it waits."""
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_worker_that_does_not_look_costs_no_connection(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Its channel is full, so the connection waits, but not until another one comes."""
 
     async def run() -> None:
         with table() as place:
@@ -178,9 +180,31 @@ def test_a_worker_that_does_not_look_costs_no_connection(monkeypatch: pytest.Mon
 
             monkeypatch.setattr(handover, "PAUSE_S", 0.01)
             monkeypatch.setattr(socket, "send_fds", send_fds)
-            place.come(3)
-            await until(lambda: len(worker.got) == 3)
-            assert worker.names() == [b"0", b"1", b"2"]
+            place.come(count)
+            await until(lambda: len(worker.got) == count)
+            assert worker.names() == [b"0", b"1", b"2"][:count]
+
+    asyncio.run(run())
+
+
+def test_a_connection_that_no_worker_took_goes_to_the_next_that_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        with table() as place:
+            goes = place.sit()
+            goes.begin()
+            await asyncio.sleep(0.05)
+
+            def broken(*_: object) -> int:
+                raise BrokenPipeError
+
+            monkeypatch.setattr(socket, "send_fds", broken)
+            place.come(1)
+            await asyncio.sleep(0.05)
+            monkeypatch.undo()
+            comes = place.sit()
+            comes.begin()
+            await until(lambda: len(comes.got) == 1)
+            assert comes.names() == [b"0"]
 
     asyncio.run(run())
 

@@ -59,6 +59,7 @@ def test_connections_that_stay_open_are_spread_evenly(server: ServerProcess) -> 
         links = {pid: Path(f"/proc/{pid}/fd").iterdir() for pid in workers_of(server)}
         return {pid: sum(str(link.readlink()).startswith("socket:") for link in found) for pid, found in links.items()}
 
+    time.sleep(0.2)  # connections of the tests before are closed by then
     before = sockets()
     with ExitStack() as stack:
         for _ in range(8):
