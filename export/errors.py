@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from linnet.errors import GateError, UsageError
+from pathlib import Path
+
+from linnet.errors import GateError, LinnetError, UsageError
 
 
 class ParityFailed(GateError):
@@ -10,7 +12,7 @@ class ParityFailed(GateError):
 
     def __init__(self, what: str, measured: str, allowed: str) -> None:
         super().__init__(
-            f"The parity gate failed: {what} is {measured} where {allowed} is required; no bundle was written. "
+            f"The parity gate failed: {what} is {measured} where {allowed} is required; nothing was written. "
             "Report the run's backbone and library versions, or train again with other versions."
         )
 
@@ -56,3 +58,20 @@ class InvalidModelName(UsageError):
             f"The name {name!r} cannot be that of a model: use up to 64 lower-case letters, digits, '.', '_' or '-', "
             "beginning with a letter or digit."
         )
+
+
+class CannotRecover(LinnetError):
+    """A bundle's graph does not tell all weights of its network."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The bundle's weights cannot be recovered ({reason}): begin with the run it was exported from, or with "
+            "the published weights."
+        )
+
+
+class WouldOverwrite(UsageError):
+    """A file that is to be written is there already."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"The file {file} exists already and is left as it is: name another with --out.")

@@ -21,7 +21,7 @@ BACKBONE_PREFIX = "blocks."  # of the names of nodes that belong to the backbone
 LARGEST_CAM_CLASSES = 100  # K x h x w numbers for each image, of which a caller wants one class at most
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_ROOT = "network."
+ROOT = "network."  # of the names of weights
 
 
 class Evidence(nn.Module):
@@ -100,7 +100,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
     weights = {item.name for item in graph.initializer}
     seen: Counter[str] = Counter()
     for node in graph.node:
-        layer = _layer_of(node, weights).removeprefix(_ROOT)
+        layer = _layer_of(node, weights).removeprefix(ROOT)
         name = f"{layer}/{node.op_type}" if layer else node.op_type
         seen[name] += 1
         node.name = name if seen[name] == 1 else f"{name}.{seen[name]}"

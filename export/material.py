@@ -9,7 +9,7 @@ import torch
 
 from export.measure import Labels
 from linnet.preprocess import PreprocessSpec
-from trainer.data import Dataset
+from trainer.data import Dataset, Example
 from trainer.images import decode, labels_of
 from trainer.progress import Reporter
 
@@ -32,8 +32,12 @@ class Material:
 
 def decode_material(dataset: Dataset, spec: PreprocessSpec, seed: int, reporter: Reporter) -> Material:
     """Decode what is needed of a run's images; the same seed takes the same sample. Raises `UnreadableFiles`."""
-    chance = random.Random(f"{seed}/export")
-    sample = chance.sample(dataset.train, min(LARGEST_SAMPLE, len(dataset.train)))
+    sample = sample_training_images(dataset, seed)
     reporter.start("decode", len(sample) + len(dataset.val) + len(dataset.test))
     train, val, test = (decode(examples, spec, reporter.advance) for examples in (sample, dataset.val, dataset.test))
     return Material(train, val, labels_of(dataset.val).numpy(), test, labels_of(dataset.test).numpy())
+
+
+def sample_training_images(dataset: Dataset, seed: int) -> list[Example]:
+    """Return some of the training split, in random order; the same seed takes the same."""
+    return random.Random(f"{seed}/export").sample(dataset.train, min(LARGEST_SAMPLE, len(dataset.train)))

@@ -207,6 +207,21 @@ def export(  # noqa: PLR0913, PLR0917
 
 
 @app.command()
+def recover(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File for the weights; must not exist.")] = Path("recovered.safetensors"),
+    data: Annotated[
+        Path | None, typer.Option(help="Images it was trained on; those of its recipe unless told.")
+    ] = None,
+) -> None:
+    """Read the weights of a bundle back, for a recipe to begin with (network.weights); prints their file."""
+    from export.recover import recover_weights
+
+    recover_weights(bundle, out, data)
+    typer.echo(out)
+
+
+@app.command()
 def serve(
     models_dir: Annotated[Path | None, typer.Option(help="Folder of bundles.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
