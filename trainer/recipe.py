@@ -39,7 +39,7 @@ class Network(Table):
     backbone: str = Field(default="mobilenet_v2", description="a name of trainer/architectures.py, or timm/NAME")
     weights: str = Field(
         default="imagenet",
-        description="'imagenet', 'none', or a safetensors file: of the published network, or of an earlier run",
+        description="'imagenet', 'none', or a safetensors file: of the published network, a run, or `linnet recover`",
     )
     weights_licence: str = Field(default="", description="licence of the weights, copied into the bundle")
     hidden: tuple[PositiveInt, ...] = Field(
