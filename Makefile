@@ -42,7 +42,7 @@ test: .venv/.installed .venv-demo/.installed .venv-kserve/.installed  ## everyth
 
 install: .venv/.installed  ## make the environment for training and development, .venv
 
-demo-train: .venv/.installed  ## train, export and serve a small network, start to end
+demo-train: .venv/.installed  ## train, export and ask a small network, start to end
 	.venv/bin/python examples/demo_train.py $(ARGS)
 
 format: .venv/.installed  ## format, and mend what the linter can mend
@@ -121,9 +121,14 @@ clean:  ## remove the environments and every cache; data, runs and models stay
 	$*/bin/uv pip install --quiet --python $*/bin/python --no-deps --no-build-isolation $(OURS)
 	@touch $@
 
+# uv comes from a lock, by its hash, as everything does that it installs.
+.venv/bin/uv: UV_LOCK := requirements/dev.lock
+.venv-serve/bin/uv: UV_LOCK := requirements/serve.lock
+.venv-demo/bin/uv: UV_LOCK := requirements/demo.lock
 .venv/bin/uv .venv-serve/bin/uv .venv-demo/bin/uv: %/bin/uv:
 	@$(if $(PYTHON),$(PYTHON) -c '$(IS_SUITABLE)' 2>/dev/null,false) || { echo "Linnet needs Python 3.11 or newer with" \
 		"the venv module$(if $(PYTHON), and $(PYTHON) is not that): install one, or name it: make PYTHON=/path/to/python" \
 		"$(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $*
-	$*/bin/python -m pip install --quiet --disable-pip-version-check uv
+	awk '/^[a-z]/ { wanted = /^uv==/ } wanted' $(UV_LOCK) > $*/uv.txt
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $*/uv.txt

@@ -1,6 +1,6 @@
 """Kill a node of a two-node Ray cluster under `linnet score`, and hold its scores against those of one process.
 
-    .venv/bin/python benchmarks/score_on_cluster.py IMAGES --bundle models/cifar10/2 --shard-images 500
+    .venv/bin/python benchmarks/score_on_cluster.py IMAGES --bundle models/cifar10/4 --shard-images 500
 
 Both nodes are on this machine, one core each. The second is killed, without a word to the first, when a share of the
 shards is there. Prints one JSON object; exits with 1 where a row differs.

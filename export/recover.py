@@ -94,8 +94,8 @@ class _Fold:
 
 
 def _find_folds(network: Classifier, constants: Arrays) -> list[_Fold]:
-    """Pair each BatchNorm of which the graph knows nothing with the layer before it."""
-    layers = [(name, layer) for name, layer in network.named_modules() if not list(layer.children())]
+    """Pair each BatchNorm of which the graph knows nothing with the convolution before it."""
+    layers = [item for item in network.named_modules() if isinstance(item[1], (nn.Conv2d, nn.BatchNorm2d))]
     return [
         _Fold(convolution, norm, (before, name))
         for (before, convolution), (name, norm) in pairwise(layers)

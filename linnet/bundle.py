@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from linnet.errors import BundleExists, BundleNotFound, CorruptBundle, InvalidManifest
-from linnet.manifest import Manifest, Precision
+from linnet.manifest import Manifest, Precision, Variant
 
 MANIFEST_FILE = "bundle.json"
 
@@ -55,12 +55,19 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
     """
     for variant in manifest.variants:
         path = directory / variant.file
-        if not path.is_file():
-            raise CorruptBundle(path, "is missing")
-        if path.stat().st_size != variant.size_bytes:
-            raise CorruptBundle(path, f"has {path.stat().st_size} bytes instead of {variant.size_bytes}")
-        if sha256_of(path) != variant.sha256:
-            raise CorruptBundle(path, "has another SHA-256 than the manifest states")
+        try:
+            _verify_file(path, variant)
+        except OSError as error:
+            raise CorruptBundle(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def _verify_file(path: Path, variant: Variant) -> None:
+    if not path.is_file():
+        raise CorruptBundle(path, "is missing")
+    if path.stat().st_size != variant.size_bytes:
+        raise CorruptBundle(path, f"has {path.stat().st_size} bytes instead of {variant.size_bytes}")
+    if sha256_of(path) != variant.sha256:
+        raise CorruptBundle(path, "has another SHA-256 than the manifest states")
 
 
 def write_bundle(models_dir: Path, manifest: Manifest, files: Mapping[str, Path]) -> Path:

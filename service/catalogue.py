@@ -190,16 +190,22 @@ class Catalogue:
             await asyncio.sleep(interval_s)
             if self._repository is None:
                 continue
-            async with self._change:
-                seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
-                changed = {path.parent.name for path, _ in seen.items() ^ self._seen.items()}
-                for name in sorted(changed):
-                    try:
-                        await self._replace(name, [path for path in seen if path.parent.name == name], seen)
-                    except LoadFailed:
-                        pass  # the loader has said why
-                    except LinnetError as error:
-                        logger.error("%s", error, extra={"model": name})
+            try:
+                await self._look_again()
+            except Exception:  # a share that is away for a moment, mostly; the next look finds it again
+                logger.exception("The models folder could not be looked at")
+
+    async def _look_again(self) -> None:
+        async with self._change:
+            seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
+            changed = {path.parent.name for path, _ in seen.items() ^ self._seen.items()}
+            for name in sorted(changed):
+                try:
+                    await self._replace(name, [path for path in seen if path.parent.name == name], seen)
+                except LoadFailed:
+                    pass  # the loader has said why
+                except LinnetError as error:
+                    logger.error("%s", error, extra={"model": name})
 
 
 def _unloaded(name: str, version: int) -> Absent:

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.context import answer_headers
 from service.errors import InvalidHttp
-from service.exchange import Exchange
+from service.exchange import SPOILT, Exchange
 from service.problems import code_of, respond
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -59,10 +59,13 @@ def bounded_protocol(
 
         def send_400_response(self, msg: str) -> None:
             """Answer what cannot be parsed, in our format instead of uvicorn's plain text."""
-            if self._is_answering():  # the request that is being read is counted when its endpoint ends
-                self.cycle.scope["state"]["exchange"].code = code_of(InvalidHttp(msg))
-            else:
-                on_unparsed(code_of(InvalidHttp(msg)))
+            code = code_of(InvalidHttp(msg))
+            if not self._is_answering():
+                on_unparsed(code)
+            elif (answering := self.cycle.scope["state"].get("exchange")) is not None:
+                answering.code = code  # the request that is being read is counted when its endpoint ends
+            else:  # its task has not begun
+                self.cycle.scope["state"][SPOILT] = code
             path = self.scope.get("path", "") if self.scope else ""
             exchange = Exchange(uuid.uuid4().hex, "", path)
             answer = respond(InvalidHttp(msg), exchange, {"Connection": "close"})

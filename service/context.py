@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import InternalError
-from service.exchange import CLIENT_GONE, CLIENT_GONE_STATUS, OK, Exchange
+from service.exchange import CLIENT_GONE, CLIENT_GONE_STATUS, OK, SPOILT, Exchange
 from service.logs import AccessLog
 from service.metrics import Metrics
 from service.problems import respond
@@ -59,7 +59,9 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         exchange = Exchange(_request_id(scope), scope["method"], scope["path"])
-        scope.setdefault("state", {})["exchange"] = exchange
+        state = scope.setdefault("state", {})
+        exchange.code = state.pop(SPOILT, OK)
+        state["exchange"] = exchange
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -32,9 +32,15 @@ class Decoder:
 
     async def __call__(self, data: bytes, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:  # [H, W, 3]
         """Return the input that `spec` describes; raises `ImageError`."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._decode, data, spec)
+        # In a box, or an image whose client has left would stay with its place in the pool's queue.
+        box = [data]
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._decode, box, spec)
+        finally:
+            box.clear()
 
-    def _decode(self, data: bytes, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
+    def _decode(self, box: list[bytes], spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
+        data = box.pop()
         with self._turn if _unpacked_px(data) > LARGE_PX else nullcontext():
             return load_image(data, spec, max_pixels=self._max_pixels)
 

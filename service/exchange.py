@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 UNKNOWN_ROUTE = "(unknown)"  # one name for all paths that are none, so that a scan makes no new time series
 CLIENT_GONE_STATUS = 499  # nginx's number for a client that left before the answer; never sent
 OK, CLIENT_GONE = "ok", "client_gone"
+SPOILT = "spoilt"  # in a request's state: the code of what ended its connection before its exchange began
 
 
 @dataclass(slots=True)

@@ -70,9 +70,11 @@ async def post_explain(
                 exchange.timing_ms = found.timing_ms
                 headers = {"X-Linnet-Method": found.method}
                 if answer_format == "json":
-                    body = present.explain_body(asked, exchange, found)
-                    return Response(body, headers=headers, media_type="application/json")
-                return Response(await asyncio.to_thread(_png, found), headers=headers, media_type="image/png")
+                    body, media_type = present.explain_body(asked, exchange, found), "application/json"
+                else:
+                    body, media_type = await asyncio.to_thread(_png, found), "image/png"
+                asked.metrics.add_answer(found.queue_ms, found.timing_ms["decode"])
+                return Response(body, headers=headers, media_type=media_type)
 
 
 def _png(found: Explanation) -> bytes:

@@ -29,6 +29,7 @@ class Explanation:
     method: Literal["cam", "occlusion"]
     pixels: npt.NDArray[np.uint8]  # [H, W, 3], what the network saw
     grid: npt.NDArray[np.float32]  # [h, w] in [0, 1]
+    queue_ms: float  # of the image itself
     timing_ms: dict[str, float]
 
 
@@ -54,7 +55,6 @@ async def explain(data: bytes, label: str | None, model: Model, decoder: Decoder
         hold.add_images(len(covered))
         answers = await answer_pixels(covered, model)
         grid = grid_from_occlusions(probability, np.array([found.probabilities[index] for found in answers]))
-    model.metrics.add_answer(answer.queue_ms, decode_ms)
     method: Literal["cam", "occlusion"] = "occlusion" if answer.outputs.cam is None else "cam"
     timing_ms = {"decode": decode_ms, **slowest_ms(answers)}
-    return Explanation(classes[index], probability, method, pixels, grid, timing_ms)
+    return Explanation(classes[index], probability, method, pixels, grid, answer.queue_ms, timing_ms)

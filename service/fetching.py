@@ -66,7 +66,7 @@ class Fetcher:
                     found = await self._get(_checked(url), hold)
                     if isinstance(found, bytes):
                         return found
-                    url = urljoin(url, found)
+                    url = _joined(url, found)
         except TimeoutError as error:
             raise UrlFailed("it took too long") from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
@@ -88,6 +88,13 @@ class Fetcher:
                     raise UrlFailed(f"it has more than {self._max_bytes:,} bytes")
                 hold.add_bytes(len(chunk))
             return bytes(body)
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise UrlRefused("it redirects to a malformed address") from error
 
 
 def _checked(url: str) -> str:

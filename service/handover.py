@@ -14,9 +14,10 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-READY, CONNECTION = b"r", b"c"  # from a worker, once; to a worker, with each connection
+READY, LOADED = b"r", b"l"  # from a worker: it takes connections, and later: its models are there
+CONNECTION = b"c"  # to a worker, with each connection
 AT_ONCE = 64  # connections, before the event loop sees to anything else
 PAUSE_S = 0.1  # where no connection can be accepted, or no worker takes it
 
@@ -24,13 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 class Dealer:
-    """The supervisor's side; while no worker is ready, connections wait in the listener's backlog."""
+    """The supervisor's side; while no worker is ready, connections wait in the listener's backlog.
+
+    Workers that have loaded their models get all connections as soon as there is one: while another is started anew, no
+    request has to learn from it that it is not ready.
+    """
 
     def __init__(self, listener: socket.socket) -> None:
         listener.setblocking(False)
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._ready: deque[socket.socket] = deque()  # channels to the workers, the next one first
+        self._loaded: set[socket.socket] = set()
         self._undealt: socket.socket | None = None  # accepted, and no worker has taken it yet
         self._pause: asyncio.TimerHandle | None = None
 
@@ -71,12 +77,15 @@ class Dealer:
             said = b""
         if not said:  # the worker has ended, or takes no more
             self._leave(channel)
+        elif said == LOADED:
+            self._loaded.add(channel)
         elif not self._is_closed():
             self._ready.append(channel)
             self._listen()
 
     def _leave(self, channel: socket.socket) -> None:
         self._loop.remove_reader(channel)
+        self._loaded.discard(channel)
         if channel in self._ready:  # never once the listener is closed
             self._ready.remove(channel)
             self._listen()
@@ -125,6 +134,8 @@ class Dealer:
         for _ in range(len(self._ready)):
             channel = self._ready[0]
             self._ready.rotate(-1)
+            if self._loaded and channel not in self._loaded:
+                continue
             try:
                 socket.send_fds(channel, [CONNECTION], [connection.fileno()])
             except BlockingIOError:  # it has not looked at the last ones yet
@@ -154,6 +165,11 @@ class Seat:
         self._serve = serve
         asyncio.get_running_loop().add_reader(self._channel, self._take)
         self._channel.send(READY)
+
+    def say_loaded(self) -> None:
+        """Ask for a share of the connections that are for workers with models."""
+        with suppress(OSError):  # the supervisor has ended, and this process is about to
+            self._channel.send(LOADED)
 
     async def leave(self) -> None:
         """Begin to serve what was dealt already, and take no more."""

@@ -106,6 +106,8 @@ class Server(uvicorn.Server):
         except LinnetError as error:
             logger.error("%s", error)
         _settle()
+        if self._seat is not None:
+            self._seat.say_loaded()
         models = ", ".join(_described(model) for model in self._service.repository.models)
         self._tell(models or "no model")
 

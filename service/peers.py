@@ -16,7 +16,7 @@ from typing import Literal
 
 from linnet.errors import LinnetError
 from service.catalogue import Catalogue
-from service.errors import PeerFailed
+from service.errors import InternalError, PeerFailed
 
 Verb = Literal["load", "unload"]
 WATCH_S = 0.05
@@ -122,6 +122,9 @@ class Peers:
             await (self._catalogue.load if change.verb == "load" else self._catalogue.unload)(change.name)
         except LinnetError as error:
             return error
+        except Exception:  # the others wait for a receipt, and the next change for this one
+            logger.exception("%s of %s failed", change.verb, change.name)
+            return InternalError()
         return None
 
     async def _receipts(self, number: int, change: Change) -> None:

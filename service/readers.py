@@ -57,13 +57,18 @@ class JsonReader:
         """Take the next chunk."""
         self._body += chunk
 
+    def discard(self) -> None:
+        """Let the body go, where nobody waits for the images any longer."""
+        self._body = bytearray()
+
     def finish(self) -> list[Upload]:
         """Parse and decode; raises `MalformedRequest` or `TooManyImages`."""
+        body, self._body = self._body, bytearray()
         try:
-            request = PredictRequest.model_validate_json(self._body)
+            request = PredictRequest.model_validate_json(body)
         except ValidationError as error:
             raise MalformedRequest(f"in the JSON body, {first_problem(error)[:200]}") from error
-        self._body.clear()
+        del body
         if len(request.images) > self._max_images:
             raise TooManyImages(self._max_images)
         return [_upload(index, text) for index, text in enumerate(request.images)]

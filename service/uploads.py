@@ -56,7 +56,10 @@ async def read_uploads(headers: Headers, receive: Receive, hold: Hold, limits: L
     reader = _reader(headers, limits)
     await _feed(reader.feed, receive, hold, limits)
     if isinstance(reader, JsonReader):
-        uploads = await asyncio.get_running_loop().run_in_executor(pool, reader.finish)
+        try:
+            uploads = await asyncio.get_running_loop().run_in_executor(pool, reader.finish)
+        finally:  # the pool's queue may hold the reader for longer than its client waits
+            reader.discard()
     else:
         uploads = reader.finish()
     hold.add_images(len(uploads) - 1)

@@ -31,12 +31,20 @@ def fetcher_of(settings: Settings) -> Fetcher | None:
 
 
 async def images_of(uploads: Sequence[Upload], fetcher: Fetcher | None, hold: Hold) -> Sequence[bytes | ImageError]:
-    """Return the encoded image of each upload, or why it could not be had; raises `UrlsOff` or `Overloaded`."""
+    """Return the encoded image of each upload, or why it could not be had; raises `UrlsOff` or `Overloaded`.
+
+    Nothing is fetched any more when it ends: what came later would be held for nobody.
+    """
     if all(upload.url is None for upload in uploads):
         return [upload.data for upload in uploads]
     if fetcher is None:
         raise UrlsOff
-    return await asyncio.gather(*(_image_of(upload, fetcher, hold) for upload in uploads))
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(_image_of(upload, fetcher, hold)) for upload in uploads]
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 async def _image_of(upload: Upload, fetcher: Fetcher, hold: Hold) -> bytes | ImageError:

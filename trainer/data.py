@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from linnet.names import require_text
 from linnet.preprocess import IMAGE_SUFFIXES
 from trainer.cifar10 import unpack_cifar10
 from trainer.contents import digest_files
@@ -124,7 +125,7 @@ def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
     """List the classes (folder names, sorted) and images of a class-per-folder tree.
 
     Other files are passed over, and so is whatever is hidden (thumbnails would put one picture into two splits).
-    Raises `TooFewClasses` or `EmptyClass`.
+    Raises `TooFewClasses`, `EmptyClass` or `NameNotText`.
     """
     folders = _visible_folders(folder)
     if len(folders) < 2:
@@ -138,7 +139,7 @@ def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
         )
         if not images:
             raise EmptyClass(class_folder)
-        examples += [Example(path, label) for path in images]
+        examples += [Example(require_text(path), label) for path in images]
     return tuple(path.name for path in folders), tuple(examples)
 
 

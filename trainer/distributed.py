@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 from torch import distributed, nn
 
 T = TypeVar("T")
+
+# One process of a host downloads and decodes while the others wait; a process that dies is noticed by torchrun at once.
+LONGEST_WAIT = timedelta(hours=12)
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def joined() -> Iterator[None]:
     on_cuda = torch.cuda.is_available()
     if on_cuda:
         torch.cuda.set_device(_local_rank())
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
+    distributed.init_process_group("nccl" if on_cuda else "gloo", timeout=LONGEST_WAIT)
     try:
         yield
     finally:
@@ -94,6 +98,16 @@ def synchronise_norms(network: nn.Module) -> None:
     On CPUs each BatchNorm sees its own rows, so a network that has any does not learn quite what one process would.
     """
     if process_count() > 1 and _device().type == "cuda":
+        convert_norms(network)
+
+
+def convert_norms(network: nn.Module) -> None:
+    """Put a `SyncBatchNorm` in the place of each BatchNorm inside the network; those of timm keep their activation."""
+    if any(type(layer).__module__.startswith("timm.") for layer in network.modules()):
+        from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
+
+        convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+    else:
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
 

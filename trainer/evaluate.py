@@ -11,7 +11,8 @@ from torch.nn import functional as F  # noqa: N812
 from trainer.distributed import gathered, own_rows, process_count
 from trainer.network import Classifier
 
-EVALUATION_BATCH = 256
+EVALUATION_BATCH = 256  # of images of 129 px and less; of larger ones so many as have as many pixels
+EVALUATION_PIXELS = EVALUATION_BATCH * 129**2
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,19 @@ def answer_all(
     shared = len(images) >= process_count()
     own = images[own_rows(len(images))] if shared else images
     answers = []
-    for batch in in_batches(own, EVALUATION_BATCH):
+    for batch in in_batches(own, _batch_size(images)):
         answers.append(answer(batch.to(device)).float())
         advance(len(batch))
     whole = torch.cat(answers)
     return gathered(whole, len(images)) if shared else whole
+
+
+def _batch_size(inputs: torch.Tensor) -> int:
+    """Return how many images uint8 [N, H, W, 3], or features, are answered at once."""
+    if inputs.dtype != torch.uint8:
+        return EVALUATION_BATCH
+    height, width = inputs.shape[1:3]
+    return max(1, min(EVALUATION_BATCH, EVALUATION_PIXELS // (height * width)))
 
 
 def score_logits(logits: torch.Tensor, labels: torch.Tensor) -> Score:

@@ -28,7 +28,7 @@ from trainer.inputs import ALONE, Split, Surroundings, phase_inputs
 from trainer.mix import Targets
 from trainer.network import Classifier, set_trainable, train_mode
 from trainer.optimise import Average, build_optimizer, set_rate
-from trainer.precision import keep_strided_depthwise_in_float32, uses_bfloat16
+from trainer.precision import keep_strided_depthwise_in_float32, leave_to_autocast, uses_bfloat16
 from trainer.progress import Reporter
 from trainer.recipe import Phase
 
@@ -64,6 +64,7 @@ class Learner:
         self._device = next(network.parameters()).device
         self._in_bfloat16 = uses_bfloat16(self._compute, self._device)
         self._weights = class_weights(train.labels).to(self._device) if phase.optim.balance == "loss" else None
+        leave_to_autocast(network)  # an earlier phase may have trained more of it
         self._inputs = phase_inputs(network, phase, train, val, surroundings)
         if self._in_bfloat16 and self._device.type == "cpu":
             keep_strided_depthwise_in_float32(self._inputs.trained)

@@ -160,7 +160,8 @@ def set_trainable(network: Classifier, unfreeze: str | int) -> None:
         network.blocks.requires_grad_(True)
     elif isinstance(unfreeze, int):
         for layer in _layers(network.blocks)[-unfreeze:]:
-            layer.requires_grad_(True)
+            for parameter in layer.parameters(recurse=False):
+                parameter.requires_grad_(True)
     elif unfreeze != "head":
         for block in list(network.blocks)[-int(unfreeze.split()[0]) :]:
             block.requires_grad_(True)
@@ -170,10 +171,11 @@ def train_mode(network: Classifier) -> None:
     """Put what trains into training mode; a frozen BatchNorm keeps its statistics (evaluation mode)."""
     network.train()
     for layer in (*_layers(network.blocks), *_layers(network.neck)):
-        parameters = list(layer.parameters())
+        parameters = list(layer.parameters(recurse=False))
         if parameters and not any(parameter.requires_grad for parameter in parameters):
-            layer.eval()
+            layer.training = False
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
-    return [layer for layer in module.modules() if not list(layer.children())]
+    """Return the modules with nothing inside, and those with weights of their own: attention, timm's norms."""
+    return [layer for layer in module.modules() if not list(layer.children()) or list(layer.parameters(recurse=False))]

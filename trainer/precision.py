@@ -15,7 +15,7 @@ from trainer.recipe import Compute
 def uses_bfloat16(compute: Compute, device: torch.device) -> bool:
     """Tell whether forward passes run under bfloat16 autocast."""
     if compute.precision == "auto":  # faster on CPUs with AMX, which it does not look for
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return compute.precision == "bfloat16"
 
 
@@ -45,3 +45,10 @@ def keep_strided_depthwise_in_float32(network: nn.Module) -> None:
             continue
         if layer.groups > 1 and max(layer.stride) > 1:
             layer.__class__ = _Float32Conv2d
+
+
+def leave_to_autocast(network: nn.Module) -> None:
+    """Undo `keep_strided_depthwise_in_float32`, in place: what no longer trains has no gradients to wait for."""
+    for layer in network.modules():
+        if type(layer) is _Float32Conv2d:
+            layer.__class__ = nn.Conv2d  # type: ignore[assignment]

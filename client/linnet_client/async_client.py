@@ -11,7 +11,7 @@ from typing import TypeVar
 from linnet_client import calls
 from linnet_client.calls import Call, Question
 from linnet_client.client import DEFAULT_CONCURRENCY, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, POLL_S
-from linnet_client.errors import NotReadyInTime, Problem, ServiceError, Unreachable
+from linnet_client.errors import InvalidAddress, NotReadyInTime, Problem, ServiceError
 from linnet_client.images import ImageSource, Picture, is_small, name_of, read_image
 from linnet_client.ordered import answer_in_order_async
 from linnet_client.results import Explanation, FailedPrediction, Health, Model, Prediction
@@ -123,20 +123,27 @@ class AsyncClient:
 
     async def health(self) -> Health:
         """Say at once whether the service lives and whether it is ready."""
-        try:
-            return await self._connection.send(calls.ready())
-        except Problem as error:
-            return calls.health_after(error)
-        except Unreachable as error:
-            return Health(is_live=False, is_ready=False, reason=str(error))
+        return await self._ask_health(None)
 
     async def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Return when the service is ready; raises `NotReadyInTime`."""
         end_s = time.monotonic() + timeout_s
-        while not (health := await self.health()).is_ready:
+        while True:
+            left_s = max(POLL_S, end_s - time.monotonic())
+            health = await self._ask_health(min(left_s, self._connection.address.timeout_s))
+            if health.is_ready:
+                return
             if time.monotonic() + POLL_S > end_s:
                 raise NotReadyInTime(self._connection.address.url, timeout_s, health.reason)
             await asyncio.sleep(POLL_S)
+
+    async def _ask_health(self, timeout_s: float | None) -> Health:
+        try:
+            return await self._connection.send(calls.ready(), timeout_s)
+        except InvalidAddress:
+            raise
+        except ServiceError as error:
+            return calls.health_after(error)
 
     async def _send(self, call: Call[T]) -> T:
         failures = 0

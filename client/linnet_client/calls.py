@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from linnet_client.errors import Problem, UnexpectedAnswer, problem
+from linnet_client.errors import Problem, ServiceError, UnexpectedAnswer, problem
 from linnet_client.images import Picture
 from linnet_client.parsing import Mismatch, parse
 from linnet_client.results import Explanation, FailedPrediction, Health, ItemError, Model, Prediction
@@ -19,6 +19,11 @@ T = TypeVar("T")
 
 # The body is the image itself: neither side has a form to build or to take apart. The service looks at the content.
 IMAGE_TYPE = "application/octet-stream"
+
+_PROXY_ADVICE = {
+    413: "send a smaller image, or raise its limit on bodies",
+    **dict.fromkeys(RETRIED_STATUSES, "try again later"),
+}
 
 # Failures that say something about this one image; all others would meet the next image alike.
 _ABOUT_THE_IMAGE = frozenset({413, 415, 422, 500})
@@ -84,8 +89,9 @@ def _problem(reply: Reply) -> Problem | UnexpectedAnswer:
         body = json.loads(reply.content)
         code, detail = str(body["code"]), str(body["detail"])
     except (ValueError, KeyError, TypeError):
-        if reply.status in RETRIED_STATUSES:  # said by a proxy before the service, which has its own words
-            detail = f"What stands before the service answered with status {reply.status}: try again later."
+        if reply.status in _PROXY_ADVICE:  # said by a proxy before the service, which has its own words
+            advice = _PROXY_ADVICE[reply.status]
+            detail = f"What stands before the service answered with status {reply.status}: {advice}."
             return problem(reply.status, f"http_{reply.status}", detail, reply.request_id, wait_s)
         return UnexpectedAnswer(reply.url, reply.status, "not a problem of the service", reply.request_id)
     return problem(reply.status, code, detail, body.get("request_id") or reply.request_id, wait_s)
@@ -180,9 +186,11 @@ def ready() -> Call[Health]:
     return Call("GET", "/readyz", lambda reply: Health(True, bool(json.loads(reply.content)["status"])))
 
 
-def health_after(error: Problem) -> Health:
-    """Return the health of a service that answered the question for it with a problem."""
-    return Health(is_live=True, is_ready=False, reason=error.detail)
+def health_after(error: ServiceError) -> Health:
+    """Return the health of a service that answered the question for it with a problem, or not at all."""
+    if isinstance(error, Problem):
+        return Health(is_live=True, is_ready=False, reason=error.detail)
+    return Health(is_live=False, is_ready=False, reason=str(error))
 
 
 def is_worth_one_by_one(error: Problem) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from linnet_client import calls
 from linnet_client.calls import Call, Question
-from linnet_client.errors import NotReadyInTime, Problem, ServiceError, Unreachable
+from linnet_client.errors import InvalidAddress, NotReadyInTime, Problem, ServiceError
 from linnet_client.images import ImageSource, is_small, name_of, read_image
 from linnet_client.ordered import answer_in_order
 from linnet_client.results import Explanation, FailedPrediction, Health, Model, Prediction
@@ -143,20 +143,27 @@ class Client:
 
     def health(self) -> Health:
         """Say at once whether the service lives and whether it is ready; raises nothing for one that is not."""
-        try:
-            return self._connection.send(calls.ready())
-        except Problem as error:
-            return calls.health_after(error)
-        except Unreachable as error:
-            return Health(is_live=False, is_ready=False, reason=str(error))
+        return self._ask_health(None)
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Return when the service is ready; raises `NotReadyInTime`."""
         end_s = time.monotonic() + timeout_s
-        while not (health := self.health()).is_ready:
+        while True:
+            left_s = max(POLL_S, end_s - time.monotonic())
+            health = self._ask_health(min(left_s, self._connection.address.timeout_s))
+            if health.is_ready:
+                return
             if time.monotonic() + POLL_S > end_s:
                 raise NotReadyInTime(self._connection.address.url, timeout_s, health.reason)
             time.sleep(POLL_S)
+
+    def _ask_health(self, timeout_s: float | None) -> Health:
+        try:
+            return self._connection.send(calls.ready(), timeout_s)
+        except InvalidAddress:
+            raise
+        except ServiceError as error:
+            return calls.health_after(error)
 
     def _send(self, call: Call[T]) -> T:
         failures = 0

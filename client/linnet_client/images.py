@@ -65,7 +65,7 @@ ImageSource: TypeAlias = Union[
 SMALL_BYTES = 64 * 1024
 
 # What PNG holds without a loss; CMYK goes into a TIFF, the rest is made RGB.
-_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
+_PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})
 
 
 @dataclass(frozen=True)

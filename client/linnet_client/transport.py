@@ -44,7 +44,7 @@ class Address:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
 
-    def request(self, client: httpx.Client | httpx.AsyncClient, call: Call[Any]) -> httpx.Request:
+    def request(self, client: httpx.Client | httpx.AsyncClient, call: Call[Any], timeout_s: float) -> httpx.Request:
         """Return the request that carries out `call`."""
         return client.build_request(
             call.method,
@@ -52,16 +52,16 @@ class Address:
             params=call.params,
             headers={**self._headers, **call.headers},
             content=call.body,
-            timeout=self.timeout_s,
+            timeout=timeout_s,
         )
 
-    def failure(self, error: httpx.RequestError) -> ServiceError:
+    def failure(self, error: httpx.RequestError, timeout_s: float) -> ServiceError:
         """Return our name for a failure of the network."""
         reason = str(error) or type(error).__name__
         if isinstance(error, httpx.ConnectTimeout):
-            return Unreachable(self.url, f"no connection within {self.timeout_s:g} s")
+            return Unreachable(self.url, f"no connection within {timeout_s:g} s")
         if isinstance(error, httpx.TimeoutException):
-            return TimedOut(self.url, self.timeout_s)
+            return TimedOut(self.url, timeout_s)
         if isinstance(error, httpx.UnsupportedProtocol):
             return InvalidAddress(self.url, reason)
         if isinstance(error, (httpx.DecodingError, httpx.TooManyRedirects)):
@@ -82,12 +82,13 @@ class Connection:
         self._owns_client = client is None
         self._client = client or httpx.Client(transport=transport, limits=LIMITS)
 
-    def send(self, call: Call[T]) -> T:
-        """Return the answer to one try; raises `ServiceError`."""
+    def send(self, call: Call[T], timeout_s: float | None = None) -> T:
+        """Return the answer to one try, within the address's time unless told; raises `ServiceError`."""
+        timeout_s = timeout_s or self.address.timeout_s
         try:
-            response = self._client.send(self.address.request(self._client, call))
+            response = self._client.send(self.address.request(self._client, call, timeout_s))
         except httpx.RequestError as error:
-            raise self.address.failure(error) from error
+            raise self.address.failure(error, timeout_s) from error
         return read_reply(call, self.address.reply(response))
 
     def close(self) -> None:
@@ -104,12 +105,13 @@ class AsyncConnection:
         self._owns_client = client is None
         self._client = client or httpx.AsyncClient(transport=transport, limits=LIMITS)
 
-    async def send(self, call: Call[T]) -> T:
-        """Return the answer to one try; raises `ServiceError`."""
+    async def send(self, call: Call[T], timeout_s: float | None = None) -> T:
+        """Return the answer to one try, within the address's time unless told; raises `ServiceError`."""
+        timeout_s = timeout_s or self.address.timeout_s
         try:
-            response = await self._client.send(self.address.request(self._client, call))
+            response = await self._client.send(self.address.request(self._client, call, timeout_s))
         except httpx.RequestError as error:
-            raise self.address.failure(error) from error
+            raise self.address.failure(error, timeout_s) from error
         return read_reply(call, self.address.reply(response))
 
     async def close(self) -> None:

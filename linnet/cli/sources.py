@@ -19,13 +19,14 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from linnet.errors import LinnetError, PathNotFound
+from linnet.names import require_text
 from linnet.preprocess import IMAGE_SUFFIXES
 
 STANDARD_INPUT = "-"
 ZIP_MAGIC = b"PK\x03\x04"
 # A member of a few kilobytes can unpack to gigabytes; what it announces is checked while it is unpacked.
 MAX_MEMBER_BYTES = 256 * 1024 * 1024
-# What the standard library raises for members that are damaged, encrypted or packed in a way that it does not know.
+# What the standard library raises for what is damaged, encrypted, misnamed or packed in a way that it does not know.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, ValueError)
 
 
@@ -52,7 +53,7 @@ class Sources:
     """The images behind some paths: counted first, walked when iterated over, in the order named and sorted within."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        """Look at every path once; raises `PathNotFound` or `UnusableArchive`."""
+        """Look at every path once; raises `PathNotFound`, `NameNotText` or `UnusableArchive`."""
         self._named = [found for path in paths for found in _expand(path)]
         self._input = sys.stdin.buffer.read() if STANDARD_INPUT in map(str, self._named) else b""
         self.count = sum(self._count(path) for path in self._named)
@@ -74,30 +75,41 @@ class Sources:
             else:
                 yield Source(STANDARD_INPUT, lambda: self._input)
         elif path.is_dir():
-            yield from (Source(str(file), file.read_bytes) for file in _images_in(path))
+            yield from (_file(file) for file in _images_in(path))
         elif path.suffix.lower() == ".zip":
             yield from _members(str(path), path)
         else:
-            yield Source(str(path), path.read_bytes)
+            yield _file(path)
+
+
+def _file(path: Path) -> Source:
+    return Source(str(require_text(path)), path.read_bytes)
 
 
 def _expand(path: Path) -> list[Path]:
-    """Return the path itself, or what it matches where there is nothing of its name and it is a pattern."""
+    """Return the path itself, or what it matches where there is nothing of its name and it is a pattern.
+
+    `**` matches folders and, once more, all that is in them: of those only the files are taken.
+    """
     if str(path) == STANDARD_INPUT or path.exists():
         return [path]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []  # noqa: PTH207
-    if not matches:
+    found = [match for match in map(Path, matches) if "**" not in path.parts or not match.is_dir()]
+    if not found:
         raise PathNotFound(path, "image or folder")
-    return [Path(match) for match in matches]
+    return found
 
 
-def _images_in(folder: Path) -> Iterator[Path]:
-    """Walk a folder in order, without what is hidden, as training does."""
+def _images_in(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Walk a folder in order, through links but in no circle, and without what is hidden."""
+    here = os.path.realpath(folder)
+    if here in above:
+        return
     with os.scandir(folder) as scan:
-        entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan)
+        entries = sorted((entry.name, entry.is_dir()) for entry in scan)
     for name, is_folder in entries:
         if is_folder and not name.startswith("."):
-            yield from _images_in(folder / name)
+            yield from _images_in(folder / name, above | {here})
         elif _is_image(name) and (folder / name).is_file():
             yield folder / name
 
@@ -110,7 +122,7 @@ def _members(name: str, file: Path | BytesIO) -> Iterator[Source]:
     """List the images in a zip by name; the archive stays open as long as one of its sources is there to be read."""
     try:
         archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
+    except _DAMAGE as error:
         raise UnusableArchive(name, str(error)) from error
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
         parts = PurePosixPath(member.filename).parts

@@ -91,23 +91,29 @@ def _pixels(tensor: InferInput, rest: memoryview, side_px: int) -> npt.NDArray[n
 def _from_numbers(data: list[Any], count: int) -> npt.NDArray[np.uint8]:
     """Return nested or flat lists as `count` pixels values."""
     try:
-        values = np.array(data)
-    except (ValueError, OverflowError) as error:
+        # Of objects: an array of text would have for every element as many bytes as the longest one needs.
+        values = np.array(data, dtype=object)
+    except ValueError as error:
         raise InvalidTensor("data is not a regular array of numbers") from error
     if values.size != count:
         raise InvalidTensor(f"data has {values.size} values instead of {count}")
-    if values.dtype.kind not in "iu" or values.min() < 0 or values.max() > 255:
+    flat = values.ravel().tolist()
+    if set(map(type, flat)) != {int} or min(flat) < 0 or max(flat) > 255:
         raise InvalidTensor("data has values that are not whole numbers from 0 to 255")
-    return values.astype(np.uint8)
+    return np.array(flat, dtype=np.uint8)
 
 
 def _wanted(request: InferRequest, names: Sequence[str]) -> list[Wanted]:
     all_binary = request.parameters.get("binary_data_output") is True
     if not request.outputs:
         return [Wanted(name, all_binary) for name in names]
+    asked: set[str] = set()
     for output in request.outputs:
         if output.name not in names:
             raise UnknownOutput(output.name, names)
+        if output.name in asked:
+            raise InvalidTensor(f"the output {output.name!r} is asked for twice")
+        asked.add(output.name)
         if output.parameters.get("classification"):
             raise InvalidTensor("the classification extension is not offered; POST /predict ranks classes")
     return [Wanted(output.name, output.parameters.get("binary_data", all_binary) is True) for output in request.outputs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -110,6 +111,57 @@ def test_scores_of_another_job_are_not_mixed(linnet: Linnet, bundle: Path, album
     other = shutil.copytree(album, tmp_path / "album")
     (other / "b" / "01.png").rename(other / "b" / "one.png")
     assert linnet("score", other, *words[2:]).code == 2
+
+
+def test_storage_that_has_gone_is_not_written_down_as_scores(
+    linnet: Linnet, bundle: Path, album: Path, tmp_path: Path
+) -> None:
+    """Images that are listed and cannot be read, as links to a share that is away."""
+    folder = shutil.copytree(album, tmp_path / "album")
+    for number in range(20):
+        (folder / "c").mkdir(exist_ok=True)
+        (folder / "c" / f"{number:02}.png").symlink_to(tmp_path / "share" / f"{number}.png")
+    words = ("score", folder, "--out", tmp_path / "scores", "--bundle", bundle, "--shard-images", 24)
+    complaint = linnet(*words).complaint
+    assert complaint.startswith(
+        f"The images at {folder} cannot be read any more (16 in a row, the last of them c/15.png:"
+    )
+    assert [path.name for path in (tmp_path / "scores").glob("part-*")] in ([], ["part-000000.parquet"])
+    (tmp_path / "share").mkdir()
+    for number in range(20):
+        (tmp_path / "share" / f"{number}.png").write_bytes(png())
+    summary = json.loads(linnet(*words).out)
+    assert (summary["images"], summary["failed_now"]) == (COUNT + 21, int(summary["scored_now"] > 20))
+    assert sum(row["error_code"] is not None for row in table(tmp_path / "scores")) == 1
+
+
+def test_an_image_here_and_there_that_cannot_be_read_is_a_row(
+    linnet: Linnet, bundle: Path, album: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(album, tmp_path / "album")
+    (folder / "b" / "99.png").symlink_to(tmp_path / "nowhere.png")
+    summary = json.loads(linnet("score", folder, "--out", tmp_path / "scores", "--bundle", bundle).out)
+    assert summary["failed_now"] == 2
+    assert table(tmp_path / "scores")[-1]["error_code"] == "unreadable_file"
+
+
+def test_a_damaged_note_of_the_job_is_said(linnet: Linnet, bundle: Path, album: Path, tmp_path: Path) -> None:
+    words = ("score", album, "--out", tmp_path / "scores", "--bundle", bundle)
+    linnet(*words)
+    note = tmp_path / "scores" / "_job.json"
+    whole = note.read_text()
+    for damaged in ("", "[1]", whole[:30]):
+        note.write_text(damaged)
+        assert linnet(*words).complaint.startswith(f"{note} cannot be read (")
+    note.write_text(whole)
+    assert json.loads(linnet(*words).out)["scored_now"] == 0
+
+
+def test_a_name_that_is_no_text_is_said(linnet: Linnet, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album" / os.fsdecode(b"caf\xe9.png")).write_bytes(png())
+    complaint = linnet("score", tmp_path / "album", "--out", tmp_path / "scores", "--bundle", bundle).complaint
+    assert complaint.startswith(r"The name of caf\xe9.png is not UTF-8")
 
 
 def test_what_cannot_be_scored_is_said(linnet: Linnet, bundle: Path, tmp_path: Path) -> None:

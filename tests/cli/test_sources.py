@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import zipfile
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 
 from linnet.cli.sources import Sources, UnusableArchive
 from linnet.errors import PathNotFound
+from linnet.names import NameNotText
 from tests.cli.conftest import Linnet
 
 
@@ -51,6 +53,9 @@ def test_a_folder_is_walked_in_order(album: Path) -> None:
 def test_a_glob_is_what_it_matches(album: Path) -> None:
     assert names(f"{album}/*.[jw]*") == [str(album / "a.jpg"), str(album / "c.webp")]
     assert names(f"{album}/**/*.png") == [str(album / "b" / "2.png")]
+    assert names(f"{album}/**") == [
+        str(album / name) for name in ("a.jpg", "b/10.PNG", "b/2.png", "b/notes.txt", "c.webp")
+    ]
     odd = album / "[x].jpg"
     odd.touch()
     assert names(odd) == [str(odd)]
@@ -81,6 +86,46 @@ def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(UnusableArchive):
         names(path)
+
+
+def test_linked_folders_are_walked_and_circles_are_not(album: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "3.png").touch()
+    (album / "d").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(album)
+    assert names(album)[-1] == str(album / "d" / "3.png")
+    assert len(names(album)) == 5
+
+
+def test_a_name_that_is_no_text_is_refused_before_the_work(linnet: Linnet, album: Path) -> None:
+    (album / os.fsdecode(b"caf\xe9.png")).touch()
+    with pytest.raises(NameNotText, match=r"The name of .*caf\\xe9\.png is not UTF-8"):
+        names(album)
+    assert linnet("predict", album).complaint.startswith("The name of ")
+
+
+def misname_a_member(path: Path) -> None:
+    """Say in the directory that names are UTF-8, where one is not."""
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    data[at + 9] |= 8
+    data[at + 46] = 0xFF
+    path.write_bytes(data)
+
+
+def need_a_later_version(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[data.find(b"PK\x01\x02") + 6] = 99
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [misname_a_member, need_a_later_version])
+def test_an_archive_whose_directory_cannot_be_read_is_said(
+    linnet: Linnet, archive: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(archive)
+    assert linnet("predict", archive).complaint.startswith(f"The archive {archive} cannot be read (")
 
 
 def flip_a_byte(archive: Path) -> None:

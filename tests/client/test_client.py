@@ -26,7 +26,7 @@ from linnet_client import (
     UnreadableImage,
     UnsupportedImage,
 )
-from linnet_client.images import ImageSource
+from linnet_client.images import ImageSource, read_image
 from tests.service.bundles import CLASSES, COLOURS, png
 from tests.service.running import ROOT
 
@@ -198,3 +198,12 @@ def test_an_explanation_is_numbers_or_a_picture(client: Client, photo: Path) -> 
     assert all(0 <= value <= 1 for row in found.grid for value in row)
     assert client.explain(photo).label == "green"
     assert Image.open(io.BytesIO(client.explain_png(photo))).format == "PNG"
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_sixteen_bits_are_sent_as_they_are(mode: str) -> None:
+    """Whichever byte comes first."""
+    values = (np.arange(81).reshape(9, 9) * 800).astype("<u2" if mode == "I;16" else ">u2")
+    image = Image.frombytes(mode, (9, 9), values.tobytes())
+    with Image.open(io.BytesIO(read_image(image).data)) as sent:
+        assert np.array_equal(np.asarray(sent), values)

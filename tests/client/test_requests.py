@@ -5,7 +5,16 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from linnet_client import AsyncClient, Client, Problem, Unauthorized, UnexpectedAnswer
+from linnet_client import (
+    AsyncClient,
+    Client,
+    FailedPrediction,
+    NotReadyInTime,
+    Prediction,
+    Problem,
+    Unauthorized,
+    UnexpectedAnswer,
+)
 from tests.client.answers import prediction_answer
 
 
@@ -94,3 +103,38 @@ def test_a_refused_key_is_said() -> None:
 def test_asynchronous_clients_take_a_client_too() -> None:
     own = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: prediction_answer()))
     assert AsyncClient("http://host", http_client=own)
+
+
+def test_a_proxy_that_takes_no_body_of_the_size_costs_one_image() -> None:
+    def proxy(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(413, text="<html>too large") if len(request.content) > 100_000 else prediction_answer()
+
+    client = Client("http://host", transport=httpx.MockTransport(proxy), retries=0)
+    first, second, third = client.predict_many([b"a", bytes(200_000), b"c"])
+    assert isinstance(second, FailedPrediction)
+    assert second.error.code == "http_413"
+    assert "send a smaller image" in second.error.detail
+    assert isinstance(first, Prediction)
+    assert isinstance(third, Prediction)
+
+
+def test_waiting_takes_as_long_as_it_is_told_whatever_answers_meanwhile() -> None:
+    """A listener that does not answer yet, then something else, then the service."""
+    first: list[Exception | httpx.Response] = [httpx.ReadTimeout("late"), httpx.Response(404, text="default backend")]
+    answers = iter(first)
+    times: list[float] = []
+
+    def service(request: httpx.Request) -> httpx.Response:
+        times.append(request.extensions["timeout"]["read"])
+        answer = next(answers, None)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer or httpx.Response(200, json={"status": "ready"})
+
+    Client("http://host", transport=httpx.MockTransport(service)).wait_until_ready(timeout_s=5)
+    assert len(times) == 3
+    assert max(times) <= 5
+    never = Client("http://host", transport=httpx.MockTransport(lambda _: httpx.Response(404, text="default backend")))
+    assert not never.health().is_live
+    with pytest.raises(NotReadyInTime, match="is no Linnet service"):
+        never.wait_until_ready(timeout_s=0)

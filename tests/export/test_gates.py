@@ -24,6 +24,8 @@ def test_points_are_rounded_up_to_images(images: int, points: float, allowed: in
 def test_the_accuracy_gate() -> None:
     assert check_accuracy("int8", 900, 895, 1000, 0.5).measured == pytest.approx(0.5)
     assert check_accuracy("int8", 900, 910, 1000, 0).measured == pytest.approx(-1.0)
+    of_few = check_accuracy("int8", 24, 23, 24, 0.5)  # half a point is rounded up to one image
+    assert of_few.measured <= of_few.limit
     with pytest.raises(
         AccuracyLost,
         match=r"accuracy gate failed: the int8 .* 6 of 1000 validation images .* 5 are allowed.*--max-loss",

@@ -57,8 +57,10 @@ def network_of(backbone: str) -> Classifier:
     return network.eval()
 
 
-@pytest.mark.parametrize("backbone", ["cnn_3", "cnn_resnet9", "resnet18", "vgg16_bn"])
+@pytest.mark.parametrize("backbone", ["cnn_3", "cnn_resnet9", "resnet18", "vgg16_bn", "timm/mobilenetv1_100"])
 def test_other_networks_come_back_as_well(backbone: str) -> None:
+    if backbone.startswith("timm/"):
+        pytest.importorskip("timm", reason="timm is an optional extra")
     torch.manual_seed(0)
     network, images = network_of(backbone), torch.randint(0, 256, (8, 33, 33, 3), dtype=torch.uint8)
     again = network_of(backbone)

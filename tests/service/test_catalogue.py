@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections import Counter
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from linnet.bundle import bundle_directories
 from service.app import create_app
 from service.catalogue import Catalogue
 from service.settings import Settings
@@ -187,3 +189,30 @@ def test_a_model_in_use_is_not_let_go(tmp_path: Path) -> None:
             await unloading
 
     asyncio.run(scenario())
+
+
+def test_a_look_at_the_folder_that_fails_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    models = tmp_path / "models"
+    write_model(models, "a", 1)
+    failures = iter([OSError(errno.ESTALE, "Stale file handle")])
+
+    def failing(models_dir: Path) -> Any:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return bundle_directories(models_dir)
+
+    async def scenario() -> str:
+        async with service_at(models, **SETTINGS, poll_s=0.05) as client:
+            monkeypatch.setattr("service.catalogue.bundle_directories", failing)
+            await asyncio.sleep(0.2)
+            write_model(models, "a", 2)
+            async with asyncio.timeout(10):
+                while (version := (await predict(client)).json()["version"]) != "2":
+                    await asyncio.sleep(0.02)
+            return str(version)
+
+    assert asyncio.run(scenario()) == "2"
+    assert "The models folder could not be looked at" in caplog.text

@@ -57,6 +57,8 @@ class Site(BaseHTTPRequestHandler):
                 self._answer(302, location="http://169.254.169.254/latest/meta-data")
             case "/file":
                 self._answer(302, location="file:///etc/passwd")
+            case "/astray":
+                self._answer(302, location="http://[")
             case "/large":
                 self._answer(200, bytes(200_000))
             case "/slow":
@@ -119,6 +121,7 @@ def test_an_image_is_fetched_over_a_redirect(site: str) -> None:
         ("/slow", UrlFailed, "too long"),
         ("/inside", UrlRefused, "not at a public address"),
         ("/file", UrlRefused, "not an http or https address"),
+        ("/astray", UrlRefused, "redirects to a malformed address"),
     ],
 )
 def test_what_cannot_be_had_is_said(site: str, path: str, error: type[ImageError], reason: str) -> None:
@@ -175,3 +178,18 @@ def test_a_request_mixes_urls_and_images(models_dir: Path, site: str) -> None:
     assert (first["filename"], first["label"]) == (f"{site}/image", "green")
     assert second["error"]["code"] == "url_failed"
     assert third["error"]["code"] == "unsupported_image"
+
+
+def test_images_that_do_not_fit_together_are_refused_and_nothing_of_them_is_held(models_dir: Path, site: str) -> None:
+    async def scenario() -> tuple[httpx.Response, int, int]:
+        app = create_app(Settings(models_dir=models_dir, fetch_urls=True, max_pending_bytes=1_000_000))
+        async with client_of(app) as client:
+            service = app.state.service
+            service.fetcher = Fetcher(5_000, 900_000, lambda _: True)
+            refused = await client.post("/predict", json={"images": [f"{site}/large"] * 12})
+            await asyncio.sleep(0.3)  # for fetches that go on, if there are any
+            return refused, service.admission.bytes, service.admission.images
+
+    refused, held_bytes, held_images = asyncio.run(scenario())
+    assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+    assert (held_bytes, held_images) == (0, 0)

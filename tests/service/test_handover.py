@@ -100,6 +100,47 @@ def test_connections_are_dealt_in_turn() -> None:
     asyncio.run(run())
 
 
+def test_workers_with_models_get_all_connections_as_soon_as_there_is_one() -> None:
+    async def run() -> None:
+        with table() as place:
+            workers = [place.sit() for _ in range(3)]
+            for worker in workers:
+                worker.begin()
+            await asyncio.sleep(0.05)
+            for worker in workers[1:]:
+                worker.seat.say_loaded()
+            await asyncio.sleep(0.05)
+            place.come(6)
+            await until(lambda: sum(len(worker.got) for worker in workers) == 6)
+            assert [len(worker.got) for worker in workers] == [0, 3, 3]
+            workers[0].seat.say_loaded()
+            await asyncio.sleep(0.05)
+            place.come(3)
+            await until(lambda: sum(len(worker.got) for worker in workers) == 9)
+            assert [len(worker.got) for worker in workers] == [1, 4, 4]
+
+    asyncio.run(run())
+
+
+def test_without_any_models_everybody_gets_connections() -> None:
+    """Liveness is asked for while the models are loaded, and after the only worker that had them has ended."""
+
+    async def run() -> None:
+        with table() as place:
+            stays, goes = place.sit(), place.sit()
+            stays.begin()
+            goes.begin()
+            await asyncio.sleep(0.05)
+            goes.seat.say_loaded()
+            await asyncio.sleep(0.05)
+            await goes.seat.leave()
+            await asyncio.sleep(0.05)
+            place.come(2)
+            await until(lambda: len(stays.got) == 2)
+
+    asyncio.run(run())
+
+
 def test_connections_wait_until_a_worker_is_ready() -> None:
     async def run() -> None:
         with table() as place:

@@ -139,3 +139,22 @@ def test_cuda_asked_for_and_not_there_stops_everything(models_dir: Path) -> None
         pytest.skip("CUDA is there")
     with pytest.raises(ProviderUnavailable):
         Loader(Settings(models_dir=models_dir, provider="cuda"), Metrics()).load(bundle_directories(models_dir))
+
+
+def test_a_file_that_cannot_be_read_is_said_and_the_others_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    write_model(models, "bad", 1)
+    write_model(models, "good", 1)
+
+    def unreadable(path: Path) -> str:
+        if "bad" in path.parts:
+            raise PermissionError(13, "Permission denied")
+        return sha256_of(path)
+
+    monkeypatch.setattr("linnet.bundle.sha256_of", unreadable)
+    loaded = load_all(models)
+    assert [model.name for model in loaded.models] == ["good"]
+    (failed,) = loaded.failed
+    assert "model.onnx cannot be read (Permission denied)" in failed.reason

@@ -267,3 +267,25 @@ def test_what_is_no_http_is_answered_in_our_format(server: ServerProcess, conten
     after = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "route", "code")
     key = ("(unparsed)", "invalid_http")
     assert after[key] - before.get(key, 0) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\n" + b"\x00" * 50,
+        b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_no_http_behind_a_head_in_the_same_packet_is_answered(server: ServerProcess, content: bytes) -> None:
+    """The parser fails before the request's own task has begun."""
+    before = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "code")
+    with server.connect() as connection:
+        connection.sendall(content)
+        answer = b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith("HTTP/1.1 400 Bad Request\r\n")
+    assert json.loads(body)["code"] == "invalid_http"
+    time.sleep(0.1)
+    after = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "code")
+    assert sum(after.values()) - sum(before.values()) == 2  # and the question for the metrics before
+    assert after["invalid_http",] - before.get(("invalid_http",), 0) == 1

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linnet.names import NameNotText
 from tests.trainer.trees import write_empty_files, write_photos
 from trainer.data import Dataset, find_dataset
 from trainer.errors import (
@@ -294,3 +295,13 @@ def test_a_drawn_split_is_a_partition_with_every_class_in_every_part(
             assert names(dataset, split) == sorted(names(dataset, split))
         for drawn, count in zip(per_class(dataset, "test"), counts, strict=True):
             assert drawn == min(max(1, round(test * count)), count - 2)
+
+
+@pytest.mark.parametrize("odd", [b"ant/caf\xe9.png", b"caf\xe9/1.png"])
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path, odd: bytes) -> None:
+    write_empty_files(tmp_path, COUNTS)
+    path = tmp_path / os.fsdecode(odd)
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(NameNotText, match=r"caf\\xe9.* is not UTF-8 and cannot be stated: rename it"):
+        find_dataset(Data(path=tmp_path), seed=0)

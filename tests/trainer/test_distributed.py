@@ -121,3 +121,16 @@ def test_alone_nothing_is_exchanged() -> None:
     assert distributed.leads()
     with distributed.joined():
         assert len(predict_logits(network, tiny_split(5).images)) == 5
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1_100", "resnet18"])
+def test_synchronised_norms_answer_as_those_before(name: str) -> None:
+    """Some of timm's norms hold the activation that follows them."""
+    timm = pytest.importorskip("timm", reason="timm is an optional extra")
+    torch.manual_seed(0)
+    network, images = timm.create_model(name).eval(), torch.randn(2, 3, 33, 33)
+    with torch.no_grad():
+        expected = network(images)
+        distributed.convert_norms(network)
+        assert any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in network.modules())
+        assert torch.equal(network(images), expected)

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from tests.trainer.networks import SPEC, changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
+from trainer.backbones import AveragePool, Parts
 from trainer.errors import WeightsMismatch, WeightsNotFound
 from trainer.learner import Learner
 from trainer.network import Classifier, build_classifier, frozen_block_count, set_trainable, train_mode
@@ -222,3 +223,33 @@ def test_weights_in_another_format(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(WeightsMismatch, match="does not hold weights of mobilenet_v2"):
         build(path)
+
+
+def network_of(block: nn.Module) -> Classifier:
+    return Classifier(Parts([block], AveragePool(), 8), nn.Sequential(nn.Linear(8, 3)), SPEC)
+
+
+def test_a_layer_may_have_others_inside() -> None:
+    """Attention has weights beside its output layer."""
+    network = network_of(nn.MultiheadAttention(8, 2))
+    set_trainable(network, 2)
+    assert trainable(network) == {name for name, _ in network.named_parameters()}
+    set_trainable(network, 1)
+    assert {name for name in trainable(network) if name.startswith("blocks")} == {
+        "blocks.0.out_proj.weight",
+        "blocks.0.out_proj.bias",
+    }
+
+
+def test_a_frozen_norm_that_holds_an_activation_keeps_its_statistics() -> None:
+    layers = pytest.importorskip("timm.layers", reason="timm is an optional extra")
+    network = network_of(nn.Sequential(layers.BatchNormAct2d(3), nn.Conv2d(3, 8, 1)))
+    set_trainable(network, 1)
+    train_mode(network)
+    before = copy_of(network)
+    network(torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8))
+    assert not changed(before, network)
+    set_trainable(network, "all")
+    train_mode(network)
+    network(torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8))
+    assert "blocks.0.0.running_mean" in changed(before, network)

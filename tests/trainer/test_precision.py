@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.inputs import folded
+from tests.trainer.networks import SPEC, quiet, tiny_phase, tiny_split
+from trainer.backbones import AveragePool, Parts
+from trainer.inputs import Surroundings, folded
+from trainer.learner import Learner
+from trainer.network import Classifier
 from trainer.precision import keep_strided_depthwise_in_float32, uses_bfloat16
 from trainer.recipe import Compute
 
@@ -61,3 +65,23 @@ def test_a_later_phase_may_freeze_and_fold_it() -> None:
     frozen = folded(blocks)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in frozen.modules())
     assert torch.allclose(frozen(images), expected, atol=1e-5)
+
+
+def test_a_phase_does_not_depend_on_what_an_earlier_one_trained() -> None:
+    """A resumed run has a fresh network, and must end where the uninterrupted one does."""
+    torch.manual_seed(0)
+    convolutions = (nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, stride=2, groups=8), nn.BatchNorm2d(8))
+    parts = Parts([nn.Sequential(*convolutions, nn.ReLU())], AveragePool(), 8)
+    network = Classifier(parts, nn.Sequential(nn.Linear(8, 3)), SPEC)
+    surroundings = Surroundings(Compute(precision="bfloat16"))
+
+    def learn(network: Classifier, unfreeze: str) -> float:
+        learner = Learner(network, tiny_phase(unfreeze), tiny_split(24), tiny_split(6), surroundings)
+        return learner.train_epoch(1, torch.Generator().manual_seed(0), quiet()).train_loss
+
+    learn(network, "all")
+    fresh = copy.deepcopy(network)
+    for layer in fresh.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.__class__ = nn.Conv2d
+    assert learn(network, "head") == learn(fresh, "head")

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from linnet.cli.scoring.errors import ClusterUnreachable
+from linnet.cli.scoring.errors import ClusterFailed, ClusterUnreachable
 from linnet.cli.scoring.scorer import Errand, Scorer
 from linnet.cli.scoring.shards import Shard
 from linnet.errors import first_line
@@ -25,7 +25,8 @@ LOCAL = "local"
 def score_on_cluster(shards: Sequence[Shard], errand: Errand, address: str) -> Iterator[tuple[int, int]]:
     """Score the shards on the cluster at `address`, or on one of this machine for 'local'.
 
-    Returns the number of images and of failures of each shard as it ends. Raises `ClusterUnreachable`.
+    Returns the number of images and of failures of each shard as it ends. Raises `ClusterUnreachable` or
+    `ClusterFailed`.
     """
     ray = _connect(address)
     try:
@@ -37,11 +38,13 @@ def score_on_cluster(shards: Sequence[Shard], errand: Errand, address: str) -> I
             num_cpus=1,
             # A worker for every core, and for those of nodes that come later.
             compute=ray.data.ActorPoolStrategy(
-                min_size=1, max_size=len(rows), initial_size=min(len(rows), int(ray.cluster_resources()["CPU"]))
+                min_size=1, max_size=len(rows), initial_size=max(1, min(len(rows), _cores(ray)))
             ),
         )
         for row in scored.iter_rows():
             yield row["images"], row["failed"]
+    except ray.exceptions.RayError as error:  # the last line of its trace is what went wrong
+        raise ClusterFailed(address, str(error).strip().splitlines()[-1]) from error
     finally:
         ray.shutdown()
 
@@ -61,6 +64,11 @@ class Worker:
         """Score one shard."""
         shard = Shard(int(row["number"]), list(row["names"]))
         return {"images": len(shard.names), "failed": self._score(shard)}
+
+
+def _cores(ray: Any) -> int:
+    """Return the cores of the cluster; none where its nodes are still to come."""
+    return int(ray.cluster_resources().get("CPU", 0))
 
 
 def _connect(address: str) -> Any:

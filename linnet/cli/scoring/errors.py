@@ -31,6 +31,26 @@ class NothingToScore(UsageError):
         super().__init__(f"There is no image at {location}: name a folder, a zip or a bucket that holds some.")
 
 
+class ReadsFail(LinnetError):
+    """The storage of the images does not answer any more."""
+
+    def __init__(self, location: str, count: int, name: str, reason: str) -> None:
+        super().__init__(
+            f"The images at {location} cannot be read any more ({count} in a row, the last of them {name}: {reason}): "
+            "see to it and say the same again; what is scored stays, and this shard has not been written."
+        )
+
+
+class DamagedJob(LinnetError):
+    """The note of what a folder's scores are of cannot be read."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path} cannot be read ({reason}): remove it to go on with the job that it was of, or the whole folder to "
+            "begin anew."
+        )
+
+
 class OtherScores(UsageError):
     """The folder holds the scores of another job, which this one would mix with its own."""
 
@@ -44,4 +64,14 @@ class ClusterUnreachable(LinnetError):
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(
             f"No Ray cluster answers at {address} ({reason}): start one with `ray start --head`, or say `--ray local`."
+        )
+
+
+class ClusterFailed(LinnetError):
+    """The cluster was reached and could not do the work."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(
+            f"The Ray cluster at {address} stopped scoring ({reason}): see that its nodes have the `serve` and `ray` "
+            "extras and reach images and scores, and say the same again; what is scored stays."
         )

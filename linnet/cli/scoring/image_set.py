@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet.cli.scoring.errors import NothingToScore, SetUnusable
+from linnet.names import require_text
 from linnet.preprocess import IMAGE_SUFFIXES
 
 # Object storage answers in tens of milliseconds: so many requests under way hide that from one core.
@@ -30,16 +31,24 @@ class ImageSet:
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
 
     def names(self) -> list[str]:
-        """List the images, sorted, without what is hidden; raises `SetUnusable` or `NothingToScore`."""
+        """List the images, sorted, without what is hidden; raises `SetUnusable`, `NothingToScore` or `NameNotText`."""
         try:
-            found: Any = self._files.find(self._root)
+            found: Any = self._find()
         except Exception as error:  # as above
             raise SetUnusable(self.location, _reason(error)) from error
         root = self._root.strip("/")
         names = sorted(path.strip("/").removeprefix(root).lstrip("/") for path in found)
         if not (images := [name for name in names if _is_image(name)]):
             raise NothingToScore(self.location)
+        for name in images:
+            require_text(Path(name))
         return images
+
+    def _find(self) -> Any:
+        """List all files; folders of this machine that cannot be listed are no reason to leave out what is in them."""
+        if "file" not in self._files.protocol:
+            return self._files.find(self._root)
+        return self._files.find(self._root, on_error="raise") if self._files.exists(self._root) else []
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | OSError]:
         """Return the bytes of each image in order, or why it cannot be read; reads ahead."""

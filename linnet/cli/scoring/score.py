@@ -36,7 +36,8 @@ def score(errand: Errand, *, shard_images: int, ray: str | None) -> Summary:
     """Score every image of the errand, on this machine's cores or on the Ray cluster at `ray`.
 
     Shards that are there already stay as they are. Raises a `BundleError`, `SetUnusable`, `NothingToScore`,
-    `ScoresUnusable`, `OtherScores` or `ClusterUnreachable`, all of them before anything is scored.
+    `NameNotText`, `ScoresUnusable`, `DamagedJob`, `OtherScores` or `ClusterUnreachable` before anything is scored, and
+    `ReadsFail` or `ClusterFailed` where the storage or the cluster fails meanwhile.
     """
     errand = replace(errand, images=_absolute(errand.images), scores=_absolute(errand.scores))
     manifest = read_manifest(errand.bundle)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from linnet.cli.scoring.errors import OtherScores, ScoresUnusable
+from linnet.cli.scoring.errors import DamagedJob, OtherScores, ScoresUnusable
 
 if TYPE_CHECKING:
     import pyarrow
@@ -69,15 +69,26 @@ class ScoreFolder:
             raise ScoresUnusable(location, str(error) or type(error).__name__) from error
 
     def claim(self, job: Job) -> None:
-        """Write down what is scored here, or continue with it; raises `OtherScores` where it is something else."""
+        """Write down what is scored here, or continue with it.
+
+        Raises `OtherScores` where it is something else, `DamagedJob` where that cannot be told.
+        """
         path = f"{self._root}/{JOB_FILE}"
         if self._files.exists(path):
-            there: dict[str, Any] = json.loads(self._files.cat_file(path))
+            there = self._read_job(path)
             for key, value in asdict(job).items():
                 if there.get(key) != value:
                     raise OtherScores(self.location, key.replace("_", " "))
             return
-        self._files.pipe_file(path, json.dumps(asdict(job), indent=2).encode() + b"\n")
+        staging = f"{self._root}/.{JOB_FILE}.{uuid.uuid4().hex}"
+        self._files.pipe_file(staging, json.dumps(asdict(job), indent=2).encode() + b"\n")
+        self._files.mv(staging, path)
+
+    def _read_job(self, path: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self._files.cat_file(path)))
+        except (TypeError, ValueError) as error:
+            raise DamagedJob(f"{self.location}/{JOB_FILE}", str(error)) from error
 
     def finished(self) -> set[str]:
         """List the files of the shards that are there."""
