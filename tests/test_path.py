@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import numpy as np
+import onnxruntime
 import pytest
+
+from linnet.bundle import read_manifest
+from linnet.preprocess import load_image
 
 ROOT = Path(__file__).parents[1]
 LINNET = (sys.executable, "-W", "error", "-m", "linnet.cli")
@@ -79,3 +85,40 @@ def test_what_was_measured_is_what_is_served(photos: Path, recipe_file: Path, tm
     assert described["metrics"]["accuracy"] == correct / len(served)
     assert 0 < correct < len(served), "neither all nor nothing, so that a wrong count shows"
     assert metrics["n"] == len(list((photos / "test").rglob("*.jpg")))
+
+
+@pytest.mark.e2e
+def test_doubt_and_evidence_are_those_of_the_image_that_was_sent(
+    photos: Path, bundle_dir: Path, tmp_path: Path
+) -> None:
+    """Held against the graph itself, several images to a request, with a threshold that half of them pass."""
+    bundle = Path(shutil.copytree(bundle_dir, tmp_path / "models" / "colours" / "1"))
+    paths = sorted((photos / "test").rglob("*.jpg"))
+    spec = read_manifest(bundle).preprocess
+    images = np.stack([load_image(path.read_bytes(), spec) for path in paths])
+    session = onnxruntime.InferenceSession(bundle / "model.onnx", providers=["CPUExecutionProvider"])
+    doubts, cam = session.run(["uncertainty", "cam"], {"image": images})
+    threshold = float(np.median(doubts))
+    document = json.loads((bundle / "bundle.json").read_text())
+    document["variants"][0]["abstain"]["threshold"] = threshold
+    (bundle / "bundle.json").write_text(json.dumps(document))
+
+    with serving(tmp_path / "models") as url, httpx.Client(base_url=url) as client:
+        files = [("file", (path.name, path.read_bytes())) for path in paths]
+        served = client.post("/predict", files=files).raise_for_status().json()["predictions"]
+        metrics = client.get("/metrics").text
+        grids = [
+            client.post("/explain", params={"format": "json", "class": label}, files=[file]).raise_for_status().json()
+            for file, label in zip(files, ["blue", "green", "red"] * 6, strict=True)
+        ]
+
+    clear = np.abs(doubts - threshold) > 1e-4
+    said = np.array([answer["uncertain"] for answer in served])
+    assert np.array_equal(said[clear], (doubts > threshold)[clear])
+    assert 0 < said.sum() < len(said)
+    assert re.search(r"^linnet_uncertain_total{.*} (\S+)$", metrics, re.MULTILINE)[1] == f"{said.sum()}.0"  # type: ignore[index]
+    assert {answer["method"] for answer in grids} == {"cam"}
+    for row, answer in enumerate(grids):
+        evidence = cam[row, row % 3].clip(0)
+        expected = evidence / evidence.max() if evidence.max() > 0 else evidence
+        assert np.allclose(answer["grid"], expected, atol=2e-4)

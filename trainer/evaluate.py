@@ -10,6 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from trainer.distributed import gathered, own_rows, process_count
 from trainer.network import Classifier
+from trainer.precision import without_tf32
 
 EVALUATION_BATCH = 256  # of images of 129 px and less; of larger ones so many as have as many pixels
 EVALUATION_PIXELS = EVALUATION_BATCH * 129**2
@@ -57,6 +58,7 @@ def predict_flip_averaged(network: Classifier, images: torch.Tensor) -> torch.Te
 
 
 @torch.no_grad()
+@without_tf32()
 def answer_all(
     network: Classifier,
     answer: Callable[[torch.Tensor], torch.Tensor],

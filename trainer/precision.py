@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -52,3 +54,17 @@ def leave_to_autocast(network: nn.Module) -> None:
     for layer in network.modules():
         if type(layer) is _Float32Conv2d:
             layer.__class__ = nn.Conv2d  # type: ignore[assignment]
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Keep the convolutions of CUDA devices from rounding float32 to TF32, whose 10 bits another device does not have.
+
+    From Ampere on cuDNN rounds unless told (PyTorch's notes on CUDA semantics).
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

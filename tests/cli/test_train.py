@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,6 +67,19 @@ def test_an_image_that_cannot_be_read(linnet: Linnet, own_recipe: Path, own_phot
     path = own_photos / "train" / "red" / "003.jpg"
     path.write_bytes(path.read_bytes()[:300])
     sentence = "1 of the images cannot be used: {root}/photos/train/red/003.jpg. The first: The image cannot be read"
+    check(linnet, tmp_path, sentence, 1, own_recipe, "--run", tmp_path / "run")
+
+
+def test_a_photo_in_two_splits(linnet: Linnet, own_recipe: Path, own_photos: Path, tmp_path: Path) -> None:
+    shutil.copy(own_photos / "train" / "red" / "000.jpg", own_photos / "test" / "red" / "000.jpg")
+    check(linnet, tmp_path, "1 image is in more than one split (", 1, own_recipe, "--run", tmp_path / "run")
+
+
+def test_a_disk_too_small_for_the_run(
+    linnet: Linnet, own_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10_000_000))
+    sentence = "There is not enough space on the disk of {root}/run ("
     check(linnet, tmp_path, sentence, 1, own_recipe, "--run", tmp_path / "run")
 
 

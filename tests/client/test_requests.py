@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -101,8 +103,13 @@ def test_a_refused_key_is_said() -> None:
 
 
 def test_asynchronous_clients_take_a_client_too() -> None:
-    own = httpx.AsyncClient(transport=httpx.MockTransport(lambda _: prediction_answer()))
-    assert AsyncClient("http://host", http_client=own)
+    async def ask() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: prediction_answer())) as own:
+            async with AsyncClient("http://host", http_client=own) as client:
+                assert (await client.predict(b"image")).label == "red"
+            assert not own.is_closed
+
+    asyncio.run(ask())
 
 
 def test_a_proxy_that_takes_no_body_of_the_size_costs_one_image() -> None:

@@ -35,6 +35,12 @@ def test_the_gpu_image_differs_in_the_runtime_alone() -> None:
     }
 
 
+def test_what_is_served_is_what_is_tested() -> None:
+    served, tested = versions(ROOT / "requirements/serve.lock"), versions(ROOT / "requirements/dev.lock")
+    assert len(served) > 20
+    assert {name: version for name, version in served.items() if tested.get(name) != version} == {}
+
+
 def test_images_insist_on_the_hashes() -> None:
     installer = " ".join(stages()["installer"])
     assert "UV_REQUIRE_HASHES=1" in installer
@@ -51,3 +57,10 @@ def test_make_can_list_what_is_inside(target: str) -> None:
     steps = output_of("make", "--dry-run", "--always-make", target)
     assert f"build/{'sbom.cdx.json' if target == 'sbom' else 'licences.md'}" in steps
     assert "--constraint requirements/serve.lock -r pyproject.toml --extra serve" in steps
+
+
+def test_make_insists_on_the_hashes_of_the_installer_too() -> None:
+    steps = output_of("make", "--dry-run", "--always-make", "PYTHON=python3", ".venv-serve/bin/uv")
+    (install,) = (line for line in steps.splitlines() if "pip install" in line)
+    assert "--no-deps --require-hashes -r .venv-serve/uv.txt" in install
+    assert "requirements/serve.lock > .venv-serve/uv.txt" in steps

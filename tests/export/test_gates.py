@@ -66,6 +66,20 @@ def test_the_batch_gates_hold_for_one_that_does_not(size: int, gate: str, by: fl
         check_batches("int8", Moody(size, by), pictures(32))
 
 
+class Shy(Moody):
+    """A network that answers one image differently where it is alone."""
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        is_shy = len(images) == 1 and np.array_equal(images, pictures(32)[16:17].numpy())
+        self.moody_at = len(images) if is_shy else 0
+        return super().__call__(images)
+
+
+def test_the_gate_of_being_alone_asks_every_image() -> None:
+    with pytest.raises(BatchesDisagree, match="The alone gate failed"):
+        check_batches("int8", Shy(0, 0.02), pictures(32))
+
+
 def test_a_difference_that_int8_may_have_is_none_that_fp32_may_have() -> None:
     check_batches("int8", Moody(7, 0.005), pictures(32))
     with pytest.raises(BatchesDisagree):

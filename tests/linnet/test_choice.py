@@ -114,6 +114,18 @@ def test_a_file_that_does_not_run_is_refused(write: WriteBundle) -> None:
         open_bundle(directory, read_manifest(directory), Placement("cpu"))
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_where_cuda_is_offered_and_does_not_become_active_the_choice_is_that_of_a_cpu(
+    write: WriteBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDER_NAMES.values()))
+    directory = write(fp32=0.0, int8=0.0, fp16=0.0)
+    opened = open_bundle(directory, read_manifest(directory))
+    assert (opened.variant.precision, opened.network.provider) == ("int8", PROVIDER_NAMES["cpu"])
+
+
 def test_cuda_is_no_wish(write: WriteBundle) -> None:
     import onnxruntime
 

@@ -75,6 +75,15 @@ def test_cuda_is_refused_where_it_is_not_active(network_path: Path) -> None:
         open_network(network_path, Placement("cuda"))
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_that_cuda_is_offered_is_no_evidence(network_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is what the session has when it is there."""
+    offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+    with pytest.raises(ProviderUnavailable):
+        open_network(network_path, Placement("cuda"))
+
+
 def test_the_options_of_cuda_reach_onnx_runtime() -> None:
     cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
     assert providers_of(Placement("cpu", cuda_device=1)) == [cpu]

@@ -111,6 +111,24 @@ def test_while_one_batch_runs_the_next_gathers() -> None:
     assert held.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
 
 
+def test_a_batch_counts_images_and_not_requests() -> None:
+    held = Held()
+
+    async def scenario() -> None:
+        batcher = Batcher(held, 4)
+        first = asyncio.create_task(one(batcher, 0))
+        await until(lambda: bool(held.batches))
+        many = asyncio.create_task(batcher.answer([image(number) for number in range(1, 11)]))
+        await asyncio.sleep(0)
+        held.go.set()
+        await first
+        assert [said(outcome) for outcome in await many] == list(range(1, 11))
+        await batcher.close()
+
+    asyncio.run(scenario())
+    assert held.batches == [[0], [1, 2, 3, 4], [5, 6, 7, 8], [9, 10]]
+
+
 def test_images_of_one_request_are_shared_among_idle_lanes() -> None:
     held = Held()
 

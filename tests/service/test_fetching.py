@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -125,7 +126,7 @@ def test_an_image_is_fetched_over_a_redirect(site: str) -> None:
     ],
 )
 def test_what_cannot_be_had_is_said(site: str, path: str, error: type[ImageError], reason: str) -> None:
-    found = fetch(site + path, timeout_ms=500)
+    found = fetch(site + path, timeout_ms=500 if path == "/slow" else 5_000)
     assert isinstance(found, error)
     assert reason in str(found)
 
@@ -193,3 +194,31 @@ def test_images_that_do_not_fit_together_are_refused_and_nothing_of_them_is_held
     refused, held_bytes, held_images = asyncio.run(scenario())
     assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
     assert (held_bytes, held_images) == (0, 0)
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
+    """Let names resolve to these addresses, one list after the other, and return the names that were asked for."""
+    asked: list[str] = []
+    resolve, waiting = socket.getaddrinfo, iter(answers)
+
+    def getaddrinfo(host: str, port: int, *args: Any, **options: Any) -> Any:
+        if host != "photos.example":
+            return resolve(host, port, *args, **options)
+        asked.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in next(waiting)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return asked
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that changes its mind between check and use gains nothing."""
+    asked = resolve_to(monkeypatch, ["127.0.0.1"], ["192.0.2.1"])
+    assert fetch(f"http://photos.example:{httpx.URL(site).port}/image") == png("green")
+    assert asked == ["photos.example"]
+
+
+def test_one_address_of_ours_among_others_is_enough_to_refuse(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, ["8.8.8.8", "127.0.0.1"])
+    found = fetch(f"http://photos.example:{httpx.URL(site).port}/image", let_in=False)
+    assert isinstance(found, UrlRefused)

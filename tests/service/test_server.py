@@ -127,22 +127,29 @@ def test_a_slow_head_is_given_up(server: ServerProcess, head: str) -> None:
     assert 0.5 < time.monotonic() - begin_s < 3
 
 
+@pytest.fixture(scope="module")
+def patient_server(models_dir: Path) -> Iterator[ServerProcess]:
+    """A server whose time-outs are longer than any test waits: here only size can end a connection."""
+    with ServerProcess(models_dir, header_timeout_ms=60_000, body_timeout_ms=60_000, timeout_ms=60_000) as process:
+        yield process
+
+
 @pytest.mark.parametrize("line", [b"X-Large: " + b"x" * 400_000, b"X-Many: x\r\n" * 40_000])
-def test_a_large_head_is_refused(server: ServerProcess, line: bytes) -> None:
-    with server.connect() as connection, suppress(ConnectionError):
+def test_a_large_head_is_refused(patient_server: ServerProcess, line: bytes) -> None:
+    with patient_server.connect() as connection, suppress(ConnectionError):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + line)
         wait_until_closed(connection)
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert httpx.get(f"{patient_server.url}/healthz").status_code == 200
 
 
-def test_trailers_without_end_are_refused(server: ServerProcess) -> None:
-    with server.connect() as connection, suppress(ConnectionError):
+def test_trailers_without_end_are_refused(patient_server: ServerProcess) -> None:
+    with patient_server.connect() as connection, suppress(ConnectionError):
         connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
         for _ in range(40):
             connection.sendall(b"X-Trailer: " + b"x" * 50_000 + b"\r\n")
             time.sleep(0.005)
         wait_until_closed(connection)
-    assert httpx.get(f"{server.url}/healthz").status_code == 200
+    assert httpx.get(f"{patient_server.url}/healthz").status_code == 200
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(server: ServerProcess) -> None:
@@ -155,9 +162,13 @@ def test_the_rest_of_a_refused_body_is_not_waited_for(server: ServerProcess) -> 
 
 def test_a_connection_is_kept_after_a_refused_body(server: ServerProcess) -> None:
     with httpx.Client(base_url=server.url, limits=httpx.Limits(max_connections=1)) as client:
+        ports = set()
         for _ in range(3):
-            assert client.post("/predict", content=bytes(MAX_BODY_BYTES + 1)).status_code == 413
-            assert client.post("/predict", content=png("blue")).status_code == 200
+            for content, status in ((bytes(MAX_BODY_BYTES + 1), 413), (png("blue"), 200)):
+                response = client.post("/predict", content=content)
+                assert response.status_code == status
+                ports.add(response.extensions["network_stream"].get_extra_info("client_addr")[1])
+        assert len(ports) == 1
 
 
 async def storm(url: str, count: int, *, timeout_s: float = 20, images: int = 1) -> Counter[int | str]:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.service.bundles import Character, png, write_model
 from tests.service.running import ServerProcess, send
-from tests.service.test_metrics import by_label
+from tests.service.test_metrics import by_label, samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -55,7 +55,8 @@ async def answers(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWr
 
 @pytest.mark.parametrize("when", ["queued", "running"])
 def test_the_neighbours_of_a_client_that_leaves_are_answered(slow_models: Path, when: str) -> None:
-    with ServerProcess(slow_models, max_batch_size=4) as server:
+    # So many threads inside a run that there is one lane.
+    with ServerProcess(slow_models, max_batch_size=4, threads=8) as server:
 
         async def scenario() -> list[bytes]:
             clients = Clients(server)
@@ -81,6 +82,9 @@ def test_the_neighbours_of_a_client_that_leaves_are_answered(slow_models: Path, 
             ("/predict", "client_gone"): 1,
         }
         assert by_label(text, "linnet_images_total", "outcome") == {("answered",): 4, ("abandoned",): 1}
+        counted, labels = samples(text), ("slow", "1")
+        assert counted["linnet_batch_images_count", labels] == 2  # the neighbours shared one
+        assert counted["linnet_batch_images_sum", labels] == (5 if when == "running" else 4)
 
 
 def test_after_a_storm_of_cancelled_clients_everyone_is_answered(slow_models: Path) -> None:
@@ -151,7 +155,9 @@ def test_overload_is_refused_at_once_and_forgotten_at_once(slow_models: Path) ->
         accepted = sorted(seconds[200])
         assert accepted[int(len(accepted) * 0.99)] < 5
         assert len(probes) > 20
-        assert max(probes) < 0.05
+        # Behind the engine a probe would wait for a batch at least, a tenth of a second; one may meet the scheduler.
+        assert sorted(probes)[int(len(probes) * 0.95)] < 0.05
+        assert max(probes) < 0.5
         begin_s = time.monotonic()
         while send(server, png("red"))[0] != 200:
             assert time.monotonic() - begin_s < 5

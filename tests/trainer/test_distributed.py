@@ -134,3 +134,29 @@ def test_synchronised_norms_answer_as_those_before(name: str) -> None:
         distributed.convert_norms(network)
         assert any(isinstance(layer, torch.nn.SyncBatchNorm) for layer in network.modules())
         assert torch.equal(network(images), expected)
+
+
+# Each of two processes fills the statistics of a norm with its own number.
+AVERAGING = """
+import torch
+from torch import nn
+from trainer import distributed
+
+with distributed.joined():
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(distributed.rank())
+    norm.running_var.fill_(3.0)
+    distributed.average_statistics(norm)
+    assert norm.running_mean.tolist() == [0.5, 0.5], norm.running_mean
+    assert norm.running_var.tolist() == [3.0, 3.0], norm.running_var
+"""
+
+
+@pytest.mark.e2e
+def test_every_process_gets_the_mean_of_the_statistics(tmp_path: Path) -> None:
+    script = tmp_path / "averaging.py"
+    script.write_text(AVERAGING)
+    command = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ from torch import nn
 
 from tests.trainer.networks import SPEC, quiet, tiny_phase, tiny_split
 from trainer.backbones import AveragePool, Parts
+from trainer.evaluate import answer_all
 from trainer.inputs import Surroundings, folded
 from trainer.learner import Learner
 from trainer.network import Classifier
@@ -85,3 +86,17 @@ def test_a_phase_does_not_depend_on_what_an_earlier_one_trained() -> None:
         if isinstance(layer, nn.Conv2d):
             layer.__class__ = nn.Conv2d
     assert learn(network, "head") == learn(fresh, "head")
+
+
+def test_answers_are_of_float32_on_every_device() -> None:
+    seen: list[bool] = []
+    network = Classifier(Parts([nn.Identity()], AveragePool(), 3), nn.Sequential(nn.Linear(3, 3)), SPEC)
+
+    def answer(images: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return images.float()
+
+    before = torch.backends.cudnn.allow_tf32
+    answer_all(network, answer, torch.zeros(2, 8, 8, 3, dtype=torch.uint8))
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32 == before
