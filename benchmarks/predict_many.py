@@ -16,7 +16,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,11 +27,9 @@ SETTLED = 100  # answers after which connections and threads are there
 SAMPLED_EVERY = 500
 
 
-def load(files: Sequence[Path], url: str, concurrency: int) -> None:
-    """Send all files over `concurrency` connections, one request after the other on each."""
-    address = urlsplit(url)
-    host, port = address.hostname or "127.0.0.1", address.port or 80
-    requests = [_request(file.read_bytes(), host, port) for file in files]
+def load(requests: Sequence[bytes], url: str, concurrency: int) -> None:
+    """Send all requests over `concurrency` connections, one after the other on each."""
+    host, port = _place(url)
 
     async def send_all(waiting: Iterator[bytes]) -> None:
         reader, writer = await asyncio.open_connection(host, port)
@@ -49,6 +48,16 @@ def load(files: Sequence[Path], url: str, concurrency: int) -> None:
         await asyncio.gather(*(send_all(waiting) for _ in range(concurrency)))
 
     asyncio.run(run())
+
+
+def _place(url: str) -> tuple[str, int]:
+    address = urlsplit(url)
+    return address.hostname or "127.0.0.1", address.port or 80
+
+
+def prepare(files: Sequence[Path], url: str) -> list[bytes]:
+    """Return the whole requests that ask about the files."""
+    return [_request(file.read_bytes(), *_place(url)) for file in files]
 
 
 def _request(body: bytes, host: str, port: int) -> bytes:
@@ -108,10 +117,15 @@ def main() -> None:
     files = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
     rates: dict[str, list[float]] = {"load_tool": [], "client": [], "async_client": []}
     grown: dict[str, int] = {"client": 0, "async_client": 0}
+    contestants: dict[str, Callable[[str, int], int | None]] = {
+        "client": partial(ask, files),
+        "async_client": partial(ask_async, files),
+        "load_tool": partial(load, prepare(files, arguments.url)),
+    }
     for _ in range(arguments.rounds):
-        for name, work in (("client", ask), ("async_client", ask_async), ("load_tool", load)):
+        for name, work in contestants.items():
             started = time.perf_counter()
-            growth = work(files, arguments.url, arguments.concurrency)
+            growth = work(arguments.url, arguments.concurrency)
             rates[name].append(round(len(files) / (time.perf_counter() - started), 1))
             if growth is not None:
                 grown[name] = max(grown[name], growth)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -102,9 +103,20 @@ def next_version(models_dir: Path, name: str) -> int:
 
 
 def bundle_directories(models_dir: Path) -> Sequence[Path]:
-    """List the directories `<name>/<integer>` of a model repository, ordered by name and version."""
-    found = [path for path in models_dir.glob("*/*") if path.is_dir() and path.name.isdecimal()]
+    """List the directories `<name>/<integer>` of a model repository, ordered by name and version.
+
+    A folder that is not there, or not for this user, holds none. Raises `OSError` where one cannot be listed just now.
+    """
+    found = [version for name in _folders_in(models_dir) for version in _folders_in(name) if version.name.isdecimal()]
     return sorted(found, key=lambda path: (path.parent.name, int(path.name)))
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [folder / entry.name for entry in entries if entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
 
 
 def to_json(record: BaseModel) -> str:

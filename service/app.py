@@ -110,7 +110,10 @@ def _let_browsers_in(app: ASGIApp, settings: Settings) -> ASGIApp:
         allow_origins=origins,
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
-        expose_headers=["X-Request-ID", "Server-Timing", "Retry-After", "Inference-Header-Content-Length"],
+        expose_headers=[
+            *("X-Request-ID", "Server-Timing", "Retry-After"),
+            *("X-Linnet-Method", "Inference-Header-Content-Length"),
+        ],
     )
 
 

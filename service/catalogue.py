@@ -97,23 +97,31 @@ class Catalogue:
         Goes on where its caller is cancelled. Raises `UnknownModel` where the folder has no such name, and `LoadFailed`
         where a version was refused; what served before it goes on serving.
         """
-        await asyncio.shield(self._keep(self._load(name)))
+        await asyncio.shield(self._keep(self._load(name), self._let_go_of_told))
 
     async def unload(self, name: str) -> None:
         """Let every version of `name` go; returns when its memory is free. Raises `UnknownModel`."""
-        await asyncio.shield(self._keep(self._unload(name)))
+        await asyncio.shield(self._keep(self._unload(name), self._let_go_of_told))
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _keep(
+        self, work: Coroutine[Any, Any, None], let_go: Callable[[asyncio.Task[None]], None] | None = None
+    ) -> asyncio.Task[None]:
         """Run in the background; the event loop alone would let a task be collected."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._let_go)
+        task.add_done_callback(let_go or self._let_go)
         return task
 
     def _let_go(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LoadFailed):
+        if not task.cancelled() and (error := task.exception()) is not None:
             logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
+
+    def _let_go_of_told(self, task: asyncio.Task[None]) -> None:
+        """Let go of a task whose caller is told what it raised."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LinnetError):
+            logger.critical("%s", error, exc_info=error)
 
     def _read_all(self, unloaded: Sequence[str]) -> _Read:
         seen = _fingerprints(self._settings.models_dir)
@@ -123,7 +131,7 @@ class Catalogue:
 
     async def _load_all(self, reading: Future[_Read]) -> None:
         read = await asyncio.wrap_future(reading)
-        self._seen = read.seen
+        self._seen = _without(read.seen, read.loaded.unread)
         default = self._settings.model or next(iter(self._settings.expected_models), None)
         self._put(Repository(read.loaded.models, [*read.loaded.failed, *read.left_out], default))
         self._mark(read.loaded.models, 1)
@@ -145,6 +153,7 @@ class Catalogue:
             raise UnknownModel(name, sorted(before.names))
         self._seen = {**self._of_others(name), **{path: seen[path] for path in directories}}
         loaded = await asyncio.to_thread(self._loader.load, directories)
+        self._seen = _without(self._seen, loaded.unread)
         old = [model for model in before.models if model.name == name]
         failed_versions = {entry.version for entry in loaded.failed}
         kept = [model for model in old if model.version in failed_versions]
@@ -212,8 +221,14 @@ def _unloaded(name: str, version: int) -> Absent:
     return Absent(name, version, "unloaded", "unloaded by its operator")
 
 
+def _without(seen: dict[Path, Fingerprint], unread: Sequence[Path]) -> dict[Path, Fingerprint]:
+    """Return what was seen but for bundles that could not be read, so that the next look finds them new."""
+    return {path: fingerprint for path, fingerprint in seen.items() if path not in unread}
+
+
 def _fingerprints(models_dir: Path) -> dict[Path, Fingerprint]:
-    """Return what can be seen of every bundle without reading it."""
+    """Return what can be seen of every bundle without reading it; raises `OSError` where the folder cannot be seen."""
+    models_dir.stat()  # a share that is away is no empty folder
     return {directory: _fingerprint(directory) for directory in bundle_directories(models_dir)}
 
 

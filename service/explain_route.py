@@ -18,7 +18,7 @@ from service import present
 from service.answering import accounted, deadline, use, while_connected
 from service.errors import TooManyImages
 from service.explanation import Explanation, explain
-from service.openapi import PREDICT_BODY
+from service.openapi import PREDICT_BODY, TIMEOUT_PARAMETER
 from service.problems import openapi_responses
 from service.routes import service_of
 from service.schemas import ExplainBody
@@ -35,10 +35,13 @@ router = APIRouter()
         **openapi_responses(400, 401, 403, 404, 408, 413, 415, 422, 500, 503, 504),
         200: {
             "description": "The map of one class",
+            "headers": {
+                "X-Linnet-Method": {"schema": {"enum": ["cam", "occlusion"]}, "description": "how it was made"}
+            },
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         },
     },
-    openapi_extra={"requestBody": PREDICT_BODY},
+    openapi_extra={"requestBody": PREDICT_BODY, "parameters": [TIMEOUT_PARAMETER]},
     tags=["predict"],
     summary="Show where in an image the evidence lies",
 )

@@ -138,10 +138,10 @@ class Dealer:
                 continue
             try:
                 socket.send_fds(channel, [CONNECTION], [connection.fileno()])
-            except BlockingIOError:  # it has not looked at the last ones yet
-                continue
-            except OSError:
+            except (BrokenPipeError, ConnectionResetError):
                 self._leave(channel)
+            except OSError:  # it has not looked at the last ones yet, or the system has no room for one on its way
+                continue
             else:
                 return True
         return False

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from service.errors import AdminKeyNeeded, KeyRefused, ManagementOff
 from service.settings import Settings
-from service.start_errors import UnreadableKeys
+from service.start_errors import InvalidSetting, UnreadableKeys
 
 
 class Keys:
@@ -27,7 +27,7 @@ class Keys:
 
     @classmethod
     def of(cls, settings: Settings) -> Keys:
-        """Read the keys that the settings name; raises `UnreadableKeys`."""
+        """Read the keys that the settings name; raises `UnreadableKeys` or `InvalidSetting`."""
         return cls(
             _read(settings.api_keys, settings.api_keys_file, "LINNET_API_KEYS_FILE"),
             _read(settings.admin_keys, settings.admin_keys_file, "LINNET_ADMIN_KEYS_FILE"),
@@ -79,6 +79,8 @@ def _digest(key: str) -> bytes:
 
 def _read(listed: SecretStr | None, path: Path | None, variable: str) -> list[str]:
     keys = listed.get_secret_value().split(",") if listed else []
+    if listed is not None and not any(key.strip() for key in keys):
+        raise InvalidSetting(variable.removesuffix("_FILE"), "it holds no key")
     if path is not None:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
@@ -88,4 +90,7 @@ def _read(listed: SecretStr | None, path: Path | None, variable: str) -> list[st
         if not any(found):
             raise UnreadableKeys(variable, path, "it holds no key")
         keys += found
-    return [key.strip() for key in keys if key.strip()]
+    keys = [key.strip() for key in keys if key.strip()]
+    if not all(key.isascii() and key.isprintable() for key in keys):
+        raise InvalidSetting(variable if path else variable.removesuffix("_FILE"), "headers carry ASCII keys alone")
+    return keys

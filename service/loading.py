@@ -38,6 +38,7 @@ class Loaded:
 
     models: Sequence[Model]
     failed: Sequence[Absent]
+    unread: Sequence[Path] = ()  # of those that failed, bundles of which a file could not be read just now
 
 
 class Loader:
@@ -55,6 +56,7 @@ class Loader:
         _import_decoders()
         models: list[Model] = []
         failed: list[Absent] = []
+        unread: list[Path] = []
         for directory in directories:
             name, version = directory.parent.name, int(directory.name)
             try:
@@ -64,10 +66,12 @@ class Loader:
             except LinnetError as error:
                 logger.error("%s", error, extra={"model": name, "version": str(version)})
                 failed.append(Absent(name, version, "failed", str(error)))
+                if isinstance(error.__cause__, OSError):
+                    unread.append(directory)
                 self._metrics.loads.labels(name, str(version), "failed").inc()
             else:
                 self._metrics.loads.labels(name, str(version), "loaded").inc()
-        return Loaded(models, failed)
+        return Loaded(models, failed, unread)
 
     def _load_bundle(self, directory: Path) -> Model:
         """Return the model of one bundle, verified and warm; raises `BundleError` or `ProviderUnavailable`."""

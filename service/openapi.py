@@ -38,19 +38,21 @@ PREDICT_BODY: dict[str, Any] = {
     },
 }
 
+TIMEOUT_PARAMETER: dict[str, Any] = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+    "description": "give up after so many milliseconds, where that is less than the service's own limit",
+}
+
 PREDICT_PARAMETERS: list[dict[str, Any]] = [
     _query("model", {"type": "string"}, "name; the default model where it is left out"),
     _query("version", {"type": "string"}, "the highest that is served where it is left out"),
     _query(
         "top_k", {"type": "integer", "minimum": 1, "default": DEFAULT_TOP_K}, "classes to return, most probable first"
     ),
-    {
-        "name": TIMEOUT_HEADER,
-        "in": "header",
-        "required": False,
-        "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
-        "description": "give up after so many milliseconds, where that is less than the service's own limit",
-    },
+    TIMEOUT_PARAMETER,
 ]
 
 KEY_SCHEMES: dict[str, Any] = {

@@ -14,6 +14,9 @@ from linnet.bundle import first_problem
 from service.body import MAX_FILENAME_CHARACTERS, Upload
 from service.errors import MalformedRequest, TooManyImages
 
+# A value costs many times the bytes it is sent in, and values are told apart by commas, of which base64 has none.
+COMMAS_OF_AN_IMAGE = 64  # generous: those of a URL
+
 URL_SCHEMES = ("http://", "https://")
 
 
@@ -64,6 +67,8 @@ class JsonReader:
     def finish(self) -> list[Upload]:
         """Parse and decode; raises `MalformedRequest` or `TooManyImages`."""
         body, self._body = self._body, bytearray()
+        if body.count(b",") > COMMAS_OF_AN_IMAGE * (self._max_images + 1):
+            raise TooManyImages(self._max_images)
         try:
             request = PredictRequest.model_validate_json(body)
         except ValidationError as error:

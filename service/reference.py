@@ -54,6 +54,7 @@ HEADERS = (
     ("`Authorization: Bearer KEY` or `X-API-Key: KEY` (request)", "the API key, where the service asks for one"),
     ("`Server-Timing` (answer)", "milliseconds of the slowest image in each stage, and in total"),
     ("`Retry-After` (answer)", "seconds, with every 503"),
+    ("`X-Linnet-Method` (answer of `/explain`)", "how the map was made: `cam` or `occlusion`"),
     ("`Inference-Header-Content-Length` (both)", "bytes of JSON before binary tensors, Open Inference Protocol"),
 )
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 
 from service.handover import Dealer
-from service.listening import listen, url_of
+from service.listening import allow_many_connections, listen, url_of
 from service.logs import log_config
 from service.metrics import SHARED_DIR_VARIABLE
 from service.peers import presence
@@ -43,6 +43,7 @@ def supervise(settings: Settings) -> None:
     Raises `CannotListen` where the address is taken, and `WorkerFailed` where a worker cannot start at all.
     """
     logging.config.dictConfig(log_config(settings.log_format, settings.log_level))
+    allow_many_connections()  # those on their way to a worker count as well
     shared_dir = tempfile.mkdtemp(prefix="linnet-")
     os.environ[SHARED_DIR_VARIABLE] = shared_dir
     try:

@@ -37,7 +37,11 @@ def unpack_cifar10(root: Path) -> Path:
                 raise CannotDownload("CIFAR-10", root, first_line(error)) from error
             _write_split(images, staging / split)
         staging.chmod(0o755)
-        staging.rename(tree)
+        try:
+            staging.rename(tree)
+        except OSError:
+            if not tree.is_dir():  # else another process has finished it first
+                raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return tree

@@ -11,7 +11,9 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +95,11 @@ def _write(
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     for left_over in path.parent.glob(".*.part"):
-        if time.time() - left_over.lstat().st_mtime > STALE_S:
-            left_over.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another training has just finished it
+            if time.time() - left_over.lstat().st_mtime > STALE_S:
+                left_over.unlink(missing_ok=True)
     check_space(path.parent, int(np.prod(shape)) + DIGEST_BYTES, ADVICE)
-    staging = path.with_name(f".{path.stem}.{os.getpid()}.part")
+    staging = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part")  # processes of two hosts may have one number
     digest = hashlib.sha256()
     with replacing(path, staging, ADVICE), staging.open("wb") as file:
         for chunk in decode_in_chunks(examples, spec, advance):

@@ -89,7 +89,7 @@ class Learner:
         steps = len(self.labels) // size
         optim = self._phase.optim
         schedule_steps = (optim.schedule_epochs or self._phase.epochs) * steps
-        order = self._order(generator)
+        order = self.order(generator)
         total_loss, correct, rate, started = 0.0, 0, 0.0, time.perf_counter()
         for step in range(steps):
             rate = set_rate(self.optimizer, optim, (epoch - 1) * steps + step, schedule_steps)
@@ -106,7 +106,8 @@ class Learner:
         seen = steps * size
         return Trained(total_loss / steps, correct / seen, rate, seen / (time.perf_counter() - started))
 
-    def _order(self, generator: torch.Generator) -> torch.Tensor:
+    def order(self, generator: torch.Generator) -> torch.Tensor:
+        """Draw the order in which an epoch takes the examples: each once, or rare classes as often as the others."""
         if self._phase.optim.balance == "sampling":
             return even_order(self.labels, generator)
         return torch.randperm(len(self.labels), generator=generator)

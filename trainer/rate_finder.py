@@ -97,7 +97,7 @@ def _sweep(learner: Learner, phase: Phase, seed: int, reporter: Reporter) -> Swe
     train_mode(learner.network)
     rates: Floats = np.geomspace(LOWEST, HIGHEST, STEPS)
     losses: list[float] = []
-    batches = _batches(len(learner.labels), phase.batch_size, generator)
+    batches = _batches(learner, phase.batch_size, generator)
     reporter.start(f"sweep {phase.name}", STEPS)
     for rate, batch in zip(rates, islice(batches, STEPS), strict=True):
         for group in learner.optimizer.param_groups:
@@ -124,9 +124,10 @@ def smooth(losses: Floats) -> Floats:
     return smoothed
 
 
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    """Draw batches without end; every pass over the images is in another order."""
+def _batches(learner: Learner, size: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Draw batches without end, as the phase would; every pass over the images is in another order."""
+    count = len(learner.labels)
     size = min(size, count)
     while True:
-        order = torch.randperm(count, generator=generator)
+        order = learner.order(generator)
         yield from (order[start : start + size] for start in range(0, count - size + 1, size))

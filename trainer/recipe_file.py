@@ -40,8 +40,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         if _table_of(override) not in SHARED_TABLES:
             _apply(raw, override, path)
     _share(raw, path)
-    for override in overrides:
-        if _table_of(override) in SHARED_TABLES:
+    for override in overrides:  # the last one wins, whether it is for all phases or for one
+        if _table_of(override) in SHARED_TABLES or _is_within_shared(override):
             _apply(raw, override, path)
     _imply_input(raw)
     try:
@@ -100,6 +100,12 @@ def _trains_on_features(phase: dict[str, Any]) -> bool:
 
 def _table_of(override: str) -> str:
     return override.partition("=")[0].strip().partition(".")[0]
+
+
+def _is_within_shared(override: str) -> bool:
+    """Tell whether a key of a shared table is overridden in one phase, as by `phase.head.optim.lr=1e-3`."""
+    parts = override.partition("=")[0].strip().split(".")
+    return len(parts) > 3 and parts[0] == "phase" and parts[2] in SHARED_TABLES
 
 
 def _apply(raw: dict[str, Any], override: str, path: Path) -> None:

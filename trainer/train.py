@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -22,6 +23,7 @@ from trainer.final_evaluation import evaluate_splits
 from trainer.history import write_history
 from trainer.image_cache import decode_cached
 from trainer.images import decode, labels_of
+from trainer.input_check import check_sizes
 from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
@@ -31,6 +33,7 @@ from trainer.progress import Reporter
 from trainer.provenance import device_name, git_revision, library_versions
 from trainer.recipe import Recipe
 from trainer.run import RunRecord, SplitMetrics, headline, is_finished, write_run
+from trainer.run_lock import sole_writer
 from trainer.tracking import Tracker, open_dashboards
 
 SplitName = Literal["train", "val", "test"]
@@ -42,12 +45,12 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path 
     Everything that can be wrong with recipe, data and weights is found before the directory is made. A run that was
     killed continues after its last whole epoch with `resume=True` and ends, on the CPU, with the same weights. Decoded
     images are kept in the folder `cache`, if one is named. Several processes that `torchrun` started train together.
-    Raises `RunExists`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`, `WeightsNotFound`,
-    `WeightsMismatch`, `DiskFull`, `BatchTooSmall`, `MlflowMissing`, `MlflowUnreachable` or
-    `NonFiniteLoss`.
+    Raises `RunExists`, `RunInUse`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`,
+    `WeightsNotFound`, `WeightsMismatch`, `InputRefused`, `DiskFull`, `BatchTooSmall`, `MlflowMissing`,
+    `MlflowUnreachable` or `NonFiniteLoss`.
     """
     keep_freed_blocks()
-    with distributed.joined():
+    with distributed.joined(), sole_writer(directory) if distributed.leads() else nullcontext():
         state = distributed.from_leader(lambda: _previous_state(directory) if resume else _check_free(directory))
         with distributed.one_per_host_first():
             dataset = find_dataset(recipe.data, recipe.seed)
@@ -204,6 +207,7 @@ def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:
     """Build the network where it will run, with the weights of the checkpoint if there are any."""
     torch.manual_seed(recipe.seed)
     network = build_classifier(recipe.network, len(dataset.classes), recipe.preprocess)
+    check_sizes(network, recipe)
     if state.network:
         network.load_state_dict(state.network)
     distributed.synchronise_norms(network)

@@ -105,6 +105,8 @@ def predict(picture: Picture, question: Question) -> Call[Prediction]:
         (item,) = body.pop("predictions")
         return parse(Prediction, {**body, **item, "filename": picture.filename})
 
+    if not picture.data:  # a body of nothing is no request, but a form may hold a file of nothing
+        return _form_of([picture], question, read)
     return _about(picture, "/predict", question.params, read)
 
 
@@ -116,6 +118,10 @@ def predict_group(pictures: Sequence[Picture], question: Question) -> Call[list[
         items = zip(pictures, body.pop("predictions"), strict=True)
         return [_read_item(body, picture.filename, item) for picture, item in items]
 
+    return _form_of(pictures, question, read)
+
+
+def _form_of(pictures: Sequence[Picture], question: Question, read: Callable[[Reply], T]) -> Call[T]:
     boundary = secrets.token_hex(16)
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
     return Call("POST", "/predict", read, question.params, headers, _form(boundary, pictures))

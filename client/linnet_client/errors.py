@@ -2,6 +2,7 @@
 
     ServiceError
     ├── InvalidAddress      the address is none
+    ├── InvalidKey          the API key cannot be sent
     ├── Unreachable         nothing answers there
     ├── TimedOut            no answer in time
     ├── NotReadyInTime      `wait_until_ready` gave up
@@ -29,6 +30,15 @@ class InvalidAddress(ServiceError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"{url!r} is not the address of a service ({reason}): give one like http://127.0.0.1:8000.")
+
+
+class InvalidKey(ServiceError):
+    """The API key has characters that no header carries; it is not quoted."""
+
+    code = "invalid_key"
+
+    def __init__(self) -> None:
+        super().__init__("The API key cannot be sent (it is not all printable ASCII): look where it is read from.")
 
 
 class Unreachable(ServiceError):

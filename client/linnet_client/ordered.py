@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
 from typing import Any, Generic, Protocol, TypeVar
 
 A = TypeVar("A")
@@ -65,6 +66,11 @@ class _Line(Generic[A, P]):
                 return self._take_first()
             return self._take_first() if self._items + len(self._gathering) >= self._most else None
 
+    def first(self) -> P | None:
+        """Return the first group under way without taking it out."""
+        with self._lock:
+            return self._sent[0][0] if self._sent else None
+
     def take_last(self) -> P | None:
         """Take out the first group when no item will come; None when all are out."""
         with self._lock:
@@ -109,7 +115,10 @@ class _Line(Generic[A, P]):
 def answer_in_order(
     answer: Callable[[list[A]], list[B]], items: Iterable[A], joins: Callable[[A], bool], concurrency: int
 ) -> Generator[B, None, None]:
-    """Yield what `answer` returns for each item; the first exception is raised in its group's place and ends it."""
+    """Yield what `answer` returns for each item; the first exception is raised in its group's place and ends it.
+
+    What is answered while the next item is waited for is yielded when that has come.
+    """
     with ThreadPoolExecutor(concurrency, thread_name_prefix="linnet-client") as pool:
         line: _Line[A, Future[list[B]]] = _Line(lambda group: pool.submit(answer, group), joins, concurrency)
         try:
@@ -129,7 +138,7 @@ async def answer_in_order_async(
     joins: Callable[[A], bool],
     concurrency: int,
 ) -> AsyncGenerator[B, None]:
-    """Do as `answer_in_order` does, with tasks of this event loop."""
+    """Do as `answer_in_order` does, with tasks of this event loop; an asynchronous stream holds no answer back."""
     hands = asyncio.Semaphore(concurrency)
 
     async def answer_group(group: list[A]) -> list[B]:
@@ -140,11 +149,13 @@ async def answer_in_order_async(
         lambda group: asyncio.create_task(answer_group(group)), joins, concurrency
     )
     try:
-        async for item in _stream(items):
-            line.add(item)
-            while (first := line.take()) is not None:
-                for result in await first:
-                    yield result
+        async with aclosing(_stream(items, line.first)) as stream:
+            async for item in stream:
+                if not isinstance(item, _Waiting):
+                    line.add(item)
+                while (first := line.take()) is not None:
+                    for result in await first:
+                        yield result
         while (first := line.take_last()) is not None:
             for result in await first:
                 yield result
@@ -152,10 +163,39 @@ async def answer_in_order_async(
         await asyncio.gather(*line.close(), return_exceptions=True)
 
 
-async def _stream(items: Iterable[A] | AsyncIterable[A]) -> AsyncIterator[A]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            yield item
-    else:
+class _Waiting:
+    """Stands in a stream where a group was done before the next item came."""
+
+
+async def _stream(
+    items: Iterable[A] | AsyncIterable[A], first: Callable[[], asyncio.Task[Any] | None]
+) -> AsyncGenerator[A | _Waiting, None]:
+    """Yield the items, and a `_Waiting` whenever the first group is done while an asynchronous stream has none."""
+    if not isinstance(items, AsyncIterable):
         for item in items:
             yield item
+        return
+    iterator = aiter(items)
+
+    async def following() -> A:
+        return await anext(iterator)
+
+    coming: asyncio.Task[A] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.create_task(following())
+            group = first()
+            await asyncio.wait([coming] if group is None else [coming, group], return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                yield _Waiting()
+                continue
+            try:
+                item = coming.result()
+            except StopAsyncIteration:
+                return
+            coming = None
+            yield item
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)

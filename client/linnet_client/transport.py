@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import httpx
 
 from linnet_client.calls import Call, Reply, read_reply
-from linnet_client.errors import InvalidAddress, ServiceError, TimedOut, UnexpectedAnswer, Unreachable
+from linnet_client.errors import InvalidAddress, InvalidKey, ServiceError, TimedOut, UnexpectedAnswer, Unreachable
 
 SyncTransport: TypeAlias = httpx.BaseTransport
 AsyncTransport: TypeAlias = httpx.AsyncBaseTransport
@@ -38,7 +38,9 @@ class Address:
             raise InvalidAddress(url, "it does not begin with http:// or https:// and a host")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        key = os.environ.get(API_KEY_VARIABLE) if api_key is None else api_key
+        key = (os.environ.get(API_KEY_VARIABLE, "") if api_key is None else api_key).strip()
+        if not (key.isascii() and key.isprintable()):
+            raise InvalidKey
         # The service drops work whose answer nobody waits for any longer.
         self._headers = {"X-Timeout-Ms": str(min(max(1, round(timeout_s * 1000)), LONGEST_TIMEOUT_MS))}
         if key:

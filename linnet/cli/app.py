@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -250,7 +251,7 @@ def bench(
     """Time every variant of a bundle on this machine's CPU, side by side, beside bare ONNX Runtime."""
     from linnet.cli.bench import bench_bundle, processor, table
 
-    timings = bench_bundle(bundle, threads or [1], batch or [1, 16], seconds)
+    timings = bench_bundle(bundle, threads or [1], batch or [1, 16], seconds, partial(typer.echo, err=True))
     if as_json:
         for timing in timings:
             typer.echo(timing.model_dump_json())

@@ -19,9 +19,11 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from linnet.bundle import read_manifest, verify_files
+from linnet.choice import open_bundle
+from linnet.errors import SelfTestFailed
 from linnet.manifest import Manifest, Precision
 from linnet.preprocess import load_image
-from linnet.session import Network, Placement, check_network, open_network
+from linnet.session import Network, Placement
 
 CPU_INFO = Path("/proc/cpuinfo")
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "avx512_bf16", "asimddp", "i8mm")
@@ -54,22 +56,45 @@ class _Lane:
     bare_s: list[float] = field(default_factory=list)
 
 
-def bench_bundle(directory: Path, threads: Sequence[int], batches: Sequence[int], seconds: float) -> list[Timing]:
-    """Time every variant with every number of threads and images; raises a `BundleError`."""
+def bench_bundle(
+    directory: Path,
+    threads: Sequence[int],
+    batches: Sequence[int],
+    seconds: float,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Timing]:
+    """Time every variant that can be trusted here with every number of threads and images.
+
+    `say` is told of those that cannot, or only with slower settings. Raises a `BundleError` where none can.
+    """
     manifest = read_manifest(directory)
     verify_files(directory, manifest)
     timings: list[Timing] = []
     for thread_count in threads:
-        lanes = [
-            _Lane(variant.precision, open_network(directory / variant.file, Placement("cpu", thread_count)))
-            for variant in manifest.variants
-        ]
-        for variant, lane in zip(manifest.variants, lanes, strict=True):
-            check_network(directory, manifest, variant, lane.network)
+        lanes = _open_lanes(directory, manifest, thread_count, say)
         for batch in batches:
             _run_lanes(lanes, manifest, batch, seconds * len(lanes))
             timings += _timings(lanes, thread_count, batch)
     return timings
+
+
+def _open_lanes(directory: Path, manifest: Manifest, threads: int, say: Callable[[str], None]) -> list[_Lane]:
+    """Open the variants as a service would."""
+    lanes: list[_Lane] = []
+    failure: SelfTestFailed | None = None
+    for variant in manifest.variants:
+        try:
+            opened = open_bundle(directory, manifest, Placement("cpu", threads), wanted=variant.precision)
+        except SelfTestFailed as error:
+            failure = error
+            say(str(error))
+            continue
+        if opened.fallback:
+            say(opened.fallback)
+        lanes.append(_Lane(variant.precision, opened.network))
+    if failure is not None and not lanes:
+        raise failure
+    return lanes
 
 
 def _run_lanes(lanes: Sequence[_Lane], manifest: Manifest, batch: int, seconds: float) -> None:

@@ -5,6 +5,7 @@ Must not import ONNX Runtime.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,6 +20,8 @@ from service.routes import service_of
 from service.uploads import declared_bytes, read_all
 from service.v2 import openapi
 from service.v2.schemas import IndexEntry, IndexRequest
+
+MAX_BODY_BYTES = 1024 * 1024  # parsed on the event loop
 
 router = APIRouter(prefix="/v2/repository", tags=["Open Inference Protocol"])
 
@@ -98,5 +101,6 @@ async def _change(request: Request, change: Change) -> Response:
 
 async def _small_body(request: Request) -> bytes:
     service = service_of(request)
-    with service.admission.admit(declared_bytes(request.headers, service.limits)) as hold:
-        return await read_all(request.headers, request.receive, hold, service.limits)
+    limits = replace(service.limits, max_bytes=min(MAX_BODY_BYTES, service.limits.max_bytes))
+    with service.admission.admit(declared_bytes(request.headers, limits)) as hold:
+        return await read_all(request.headers, request.receive, hold, limits)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from service.openapi import TIMEOUT_PARAMETER
 from service.problems import PROBLEMS
 from service.v2.schemas import ErrorBody, IndexRequest, InferRequest
 
@@ -45,7 +46,8 @@ INFER: dict[str, Any] = {
             "required": False,
             "schema": {"type": "integer", "minimum": 0},
             "description": "bytes of JSON at the beginning of the body; tensors in binary follow them",
-        }
+        },
+        TIMEOUT_PARAMETER,
     ],
 }
 INDEX: dict[str, Any] = {

@@ -5,9 +5,9 @@ https://github.com/kserve/open-inference-protocol. Must not import a web framewo
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 Parameters = dict[str, Any]
 
@@ -28,7 +28,7 @@ class InferInput(Read):
     """A tensor that is sent."""
 
     name: str
-    shape: list[int] = Field(description="[N, H, W, 3]")
+    shape: Annotated[list[int], FailFast()] = Field(description="[N, H, W, 3]")
     datatype: str = Field(description="UINT8")
     parameters: Parameters = Field(default_factory=dict, description="binary_data_size: bytes that follow the JSON")
     data: list[Any] | None = Field(default=None, description="values, nested or flat; left out with binary_data_size")
@@ -45,8 +45,10 @@ class InferRequest(Read):
     """The JSON of an inference request."""
 
     id: str | None = None
-    inputs: list[InferInput] = Field(min_length=1)
-    outputs: list[WantedOutput] = Field(default_factory=list, description="all of the model's where left out")
+    inputs: Annotated[list[InferInput], FailFast()] = Field(min_length=1)
+    outputs: Annotated[list[WantedOutput], FailFast()] = Field(
+        default_factory=list, description="all of the model's where left out"
+    )
     parameters: Parameters = Field(default_factory=dict, description="binary_data_output: true for all in binary")
 
 

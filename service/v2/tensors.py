@@ -5,6 +5,7 @@ JSON and the binary data extension, both ways; sizes are checked exactly. Must n
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from service.v2.schemas import InferInput, InferRequest
 
 # Parsing holds the interpreter: about 10 ms per megabyte in which no probe is answered.
 MAX_JSON_BYTES = 8 * 1024 * 1024
+# One at a time: parsing holds the interpreter anyway, and the lists may have twenty times the bytes of their text.
+_PARSING = threading.Lock()
 DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
 
 
@@ -52,7 +55,8 @@ def read_question(body: bytes, json_bytes: int | None, manifest: Manifest) -> Qu
     if len(text) > MAX_JSON_BYTES:
         raise TensorTextTooLarge(MAX_JSON_BYTES)
     try:
-        request = InferRequest.model_validate(orjson.loads(text))
+        with _PARSING:
+            request = InferRequest.model_validate(orjson.loads(text))
     except orjson.JSONDecodeError as error:
         raise InvalidTensor(f"the JSON is damaged: {str(error)[:80]}") from error
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,17 @@ def test_what_is_no_bundle_is_said(linnet: Linnet, tmp_path: Path) -> None:
     answer = linnet("bench", tmp_path)
     assert answer.code == 1
     assert answer.complaint.startswith(f"There is no bundle at {tmp_path}") or "no bundle" in answer.complaint
+
+
+def test_a_variant_that_fails_its_self_test_is_said_and_the_others_are_timed(
+    linnet: Linnet, full_bundle_dir: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(full_bundle_dir, tmp_path / "models" / "colours" / "1"))
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    for case in manifest["self_test"]:
+        case["probabilities"]["int8"] = [1.0, 0.0, 0.0]
+    (bundle / "bundle.json").write_text(json.dumps(manifest))
+    answer = linnet("bench", bundle, "--batch", 1, "--seconds", 0.1, "--json")
+    assert answer.code == 0
+    assert "The int8 variant" in answer.err
+    assert [json.loads(line)["variant"] for line in answer.out.splitlines()] == ["fp32", "fp16"]

@@ -14,7 +14,16 @@ import httpx
 import pytest
 
 from linnet.errors import LinnetError
-from linnet_client import AsyncClient, Client, FailedPrediction, NotFound, Prediction, TimedOut, Unreachable
+from linnet_client import (
+    AsyncClient,
+    Client,
+    FailedPrediction,
+    NotFound,
+    Prediction,
+    TimedOut,
+    Unreachable,
+    UnsupportedImage,
+)
 from linnet_client.images import SMALL_BYTES, ImageSource
 from linnet_client.ordered import FEW, LARGEST_GROUP, WINDOWS
 from service.errors import EngineFailed, TooManyImages
@@ -227,6 +236,53 @@ def test_a_slow_stream_is_not_kept_waiting() -> None:
     with Client(transport=httpx.MockTransport(groups)) as client:
         assert len(list(client.predict_many(images(), concurrency=16))) == FEW + 2
     watching.join()
+
+
+def test_an_asynchronous_stream_holds_no_answer_back() -> None:
+    """Whoever gives the next image only after the last answer is not left waiting for it."""
+
+    async def ask() -> list[str]:
+        said: asyncio.Queue[str] = asyncio.Queue()
+
+        async def images() -> AsyncIterator[bytes]:
+            yield b"first"
+            assert await said.get() == "red"
+            yield b"second"
+
+        labels = []
+        transport = httpx.MockTransport(lambda _: prediction_answer())
+        async with AsyncClient("http://host", transport=transport) as client:
+            async for result in client.predict_many(images()):
+                assert isinstance(result, Prediction)
+                labels.append(result.label)
+                await said.put(result.label)
+        return labels
+
+    assert asyncio.run(asyncio.wait_for(ask(), 10)) == ["red", "red"]
+
+
+@pytest.mark.e2e
+def test_an_empty_file_is_a_failure_of_that_image(url: str, client: Client, photo: Path, tmp_path: Path) -> None:
+    """Alone or among others, read by whichever client."""
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+
+    def code(result: Prediction | FailedPrediction) -> str:
+        return result.error.code if isinstance(result, FailedPrediction) else result.label
+
+    with empty.open("rb") as file:
+        assert [code(result) for result in client.predict_many([file, photo])] == ["unsupported_image", "green"]
+    assert [code(result) for result in client.predict_many([photo, empty, empty])] == [
+        "green", "unsupported_image", "unsupported_image"
+    ]  # fmt: skip
+    with pytest.raises(UnsupportedImage):
+        client.predict(empty)
+
+    async def ask() -> list[str]:
+        async with AsyncClient(url) as asynchronous:
+            return [code(result) async for result in asynchronous.predict_many([empty, photo])]
+
+    assert asyncio.run(ask()) == ["unsupported_image", "green"]
 
 
 def test_large_images_travel_alone() -> None:

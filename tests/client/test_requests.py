@@ -11,6 +11,7 @@ from linnet_client import (
     AsyncClient,
     Client,
     FailedPrediction,
+    InvalidKey,
     NotReadyInTime,
     Prediction,
     Problem,
@@ -145,3 +146,13 @@ def test_waiting_takes_as_long_as_it_is_told_whatever_answers_meanwhile() -> Non
     assert not never.health().is_live
     with pytest.raises(NotReadyInTime, match="is no Linnet service"):
         never.wait_until_ready(timeout_s=0)
+
+
+def test_a_key_is_sent_without_what_is_around_it_and_never_quoted() -> None:
+    seen: list[httpx.Request] = []
+    client_of(prediction_answer(), seen, api_key="secret\n").predict(b"image")
+    assert seen[0].headers["Authorization"] == "Bearer secret"
+    for odd in ("s\u00e9cret", "sec\nret"):
+        with pytest.raises(InvalidKey) as caught:
+            Client("http://host", api_key=odd)
+        assert odd not in str(caught.value)

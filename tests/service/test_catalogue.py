@@ -14,7 +14,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from linnet.bundle import bundle_directories
+from linnet.bundle import bundle_directories, sha256_of
 from service.app import create_app
 from service.catalogue import Catalogue
 from service.settings import Settings
@@ -216,3 +216,53 @@ def test_a_look_at_the_folder_that_fails_is_not_the_last(
 
     assert asyncio.run(scenario()) == "2"
     assert "The models folder could not be looked at" in caplog.text
+
+
+def test_a_bundle_that_could_not_be_read_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = tmp_path / "models"
+    write_model(models, "a", 1)
+    failures = iter([OSError(errno.ESTALE, "Stale file handle")])
+
+    def failing(path: Path) -> str:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        return sha256_of(path)
+
+    async def scenario() -> None:
+        async with service_at(models, **SETTINGS, poll_s=0.05) as client:
+            monkeypatch.setattr("linnet.bundle.sha256_of", failing)
+            write_model(models, "a", 2)
+            async with asyncio.timeout(10):
+                while (await predict(client)).json()["version"] != "2":
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(scenario())
+    assert next(failures, None) is None
+
+
+def test_a_folder_that_is_away_is_no_empty_folder(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    write_model(models, "a", 1)
+
+    async def scenario() -> list[int]:
+        async with service_at(models, **SETTINGS, poll_s=0.05) as client:
+            models.rename(tmp_path / "away")
+            await asyncio.sleep(0.3)
+            statuses = [(await predict(client)).status_code]
+            (tmp_path / "away").rename(models)
+            await asyncio.sleep(0.2)
+            return [*statuses, (await predict(client)).status_code]
+
+    assert asyncio.run(scenario()) == [200, 200]
+
+
+def test_a_mistake_of_its_caller_is_no_matter_for_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_model(tmp_path / "models", "a", 1)
+
+    async def scenario() -> int:
+        async with service_at(tmp_path / "models", **SETTINGS) as client:
+            return (await change(client, "typo", "load")).status_code
+
+    assert asyncio.run(scenario()) == 404
+    assert [record for record in caplog.records if record.levelname == "CRITICAL"] == []

@@ -228,6 +228,30 @@ def test_a_worker_that_does_not_look_costs_no_connection(monkeypatch: pytest.Mon
     asyncio.run(run())
 
 
+def test_a_refusal_of_the_system_is_not_the_end_of_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many descriptors on their way, as where the limit on open files is low."""
+
+    async def run() -> None:
+        with table() as place:
+            worker = place.sit()
+            worker.begin()
+            await asyncio.sleep(0.05)
+            sent, refusals = socket.send_fds, iter([OSError(errno.ETOOMANYREFS, "Too many references"), None])
+
+            def send_fds(*arguments: object) -> int:
+                error = next(refusals)
+                if error is not None:
+                    raise error
+                return sent(*arguments)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(handover, "PAUSE_S", 0.01)
+            monkeypatch.setattr(socket, "send_fds", send_fds)
+            place.come(1)
+            await until(lambda: len(worker.got) == 1)
+
+    asyncio.run(run())
+
+
 def test_a_connection_that_no_worker_took_goes_to_the_next_that_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         with table() as place:

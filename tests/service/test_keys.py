@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from service.keys import Keys
 from service.settings import Settings
-from service.start_errors import UnreadableKeys
+from service.start_errors import InvalidSetting, UnreadableKeys
 from tests.service.bundles import png
 from tests.service.running import service_at
 
@@ -107,3 +107,11 @@ def test_browsers_are_let_in_only_where_told(models_dir: Path) -> None:
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, origin["origin"])
     other = ask(models_dir, "GET", "/models", settings, headers={"origin": "https://b.example"})
     assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"), [(",", "it holds no key"), (" ", "it holds no key"), ("cl\u00e9", "ASCII")]
+)
+def test_keys_that_let_nobody_or_everybody_in_stop_the_start(keys: str, reason: str) -> None:
+    with pytest.raises(InvalidSetting, match=rf"The setting LINNET_API_KEYS cannot be used \(.*{reason}"):
+        Keys.of(Settings(api_keys=SecretStr(keys)))

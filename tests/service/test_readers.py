@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 
@@ -68,3 +69,17 @@ def test_a_raw_body_is_one_image() -> None:
     reader.feed(b"ab")
     reader.feed(b"c")
     assert reader.finish() == [Upload(None, b"abc")]
+
+
+@pytest.mark.parametrize("values", [b"1,", b"[0],", b'"",', b'{"a":0},'])
+def test_a_body_of_too_many_values_is_not_parsed(values: bytes) -> None:
+    """Each would cost a hundred times its bytes, and an error of its own."""
+    reader = JsonReader(max_images=64)
+    reader.feed(b'{"images":[' + values * 300_000 + b"1]}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooManyImages):
+            reader.finish()
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -56,3 +56,16 @@ def test_an_output_is_asked_for_once(manifest: Manifest) -> None:
     assert len(read(manifest, [0] * COUNT, ["probabilities", "embedding"]).outputs) == 2
     with pytest.raises(InvalidTensor, match="'embedding' is asked for twice"):
         read(manifest, [0] * COUNT, ["embedding", "probabilities", "embedding"])
+
+
+@pytest.mark.parametrize("key", ["inputs", "outputs"])
+def test_one_error_is_enough(manifest: Manifest, key: str) -> None:
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, SIDE_PX, SIDE_PX, 3], "data": []}
+    body = json.dumps({"inputs": [tensor], key: [1] * 200_000}).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidTensor, match=rf"{key}\.0"):
+            read_question(body, None, manifest)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -101,14 +102,18 @@ def test_an_unreadable_image_leaves_no_cache(split: list[Example], tmp_path: Pat
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(split: list[Example], tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    split: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "cache"
     with pytest.raises(DiskFull, match=r"not enough space on the disk of .*MB are needed.*: free some"):
         check_space(folder / "not" / "there", 2**62, "free some")
     digests = digest_files([example.path for example in split])
     key = image_cache._key([digests[example.path] for example in split], SPEC)
     folder.mkdir()
-    (folder / f".{key}.{os.getpid()}.part").symlink_to("/dev/full")  # a disk that has no space left for its content
+    monkeypatch.setattr("uuid.uuid4", lambda: uuid.UUID(int=1))
+    # A disk that has no space left for its content.
+    (folder / f".{key}.{uuid.UUID(int=1).hex}.part").symlink_to("/dev/full")
     with pytest.raises(DiskFull, match=r"No space left on device\): free some, choose another folder with --cache"):
         cached(split, folder)
     assert list(folder.iterdir()) == []

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from tests.trainer.networks import quiet
+from tests.trainer.networks import quiet, tiny_network, tiny_phase, tiny_split
+from trainer import rate_finder
+from trainer.inputs import Split
+from trainer.learner import Learner
 from trainer.rate_errors import NoRateFound, UnknownPhase
 from trainer.rate_finder import HIGHEST, LOWEST, STEPS, Floats, Sweep, find_rate, smooth
 from trainer.recipe import Recipe
@@ -63,3 +68,12 @@ def test_the_data_are_left_alone(recipe: Recipe, photos: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
     find_rate(recipe, reporter=quiet())
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+def test_a_sweep_draws_its_batches_as_the_phase_does() -> None:
+    """Of rare classes as many as of the others, where the phase is balanced so."""
+    labels = torch.tensor([0] * 60 + [1] * 3)
+    split = Split(tiny_split(63).images, labels)
+    learner = Learner(tiny_network(), tiny_phase(batch_size=21, balance="sampling"), split, tiny_split(6))
+    drawn = torch.cat(list(islice(rate_finder._batches(learner, 21, torch.Generator().manual_seed(0)), 9)))
+    assert 0.4 < labels[drawn].float().mean() < 0.6

@@ -26,9 +26,11 @@ from trainer.errors import (
 from trainer.evaluate import evaluate
 from trainer.evaluation import EVALUATION_FILE
 from trainer.images import decode, labels_of
+from trainer.input_check import InputRefused
 from trainer.recipe import Data, Recipe
 from trainer.recipe_file import load_recipe
 from trainer.run import RUN_FILE, WEIGHTS_FILE, load_network, read_run
+from trainer.run_lock import RunInUse, sole_writer
 from trainer.train import train
 
 
@@ -183,3 +185,29 @@ def test_weights_come_back_as_they_were_written(run_dir: Path) -> None:
     state = load_network(run_dir, read_run(run_dir)).state_dict()
     assert state.keys() == stored.keys()
     assert all((state[name] == tensor).all() for name, tensor in stored.items())
+
+
+def test_two_trainings_do_not_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
+    """The folder appears only after decoding, so its absence says nothing."""
+    run = tmp_path / "run"
+    with sole_writer(run):
+        with pytest.raises(RunInUse, match=f"Another training is writing to {run}: wait for it, or choose"):
+            train(recipe, run)
+        with sole_writer(tmp_path / "other"):
+            pass
+    with sole_writer(run):
+        pass
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "inception_v3", "timm/vit_tiny_patch16_224"])
+def test_a_size_that_the_backbone_cannot_take_is_found_before_the_work(
+    recipe: Recipe, tmp_path: Path, backbone: str
+) -> None:
+    if backbone.startswith("timm/"):
+        pytest.importorskip("timm", reason="timm is an optional extra")
+    network = recipe.network.model_copy(update={"backbone": backbone, "weights": "none"})
+    preprocess = recipe.preprocess.model_copy(update={"size_px": 16})
+    with pytest.raises(InputRefused, match=rf"The backbone {backbone} cannot take images of 16 px \(.*\): set preproc"):
+        train(recipe.model_copy(update={"network": network, "preprocess": preprocess}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -26,8 +26,15 @@ BLUE, ORANGE, GREEN, GREY = "#1f6f8b", "#e07b39", "#5a9e5d", "#8a94a0"
 MOST_NUMBERED_CLASSES = 20
 MOST_LABELLED_CLASSES = 60
 MOST_BARS = 40
+LONGEST_NAME = 32  # characters; longer ones would leave no room for what they name
 
 RATE_SPAN = 200  # how far below the lowest peak learning rates are drawn
+
+
+def chart_text(name: str) -> str:
+    """Return a name as a chart can show it: matplotlib would set what stands between two dollars as mathematics."""
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return shown.replace("$", r"\$")
 
 
 def to_png(figure: Figure) -> bytes:
@@ -61,7 +68,14 @@ def draw_curves(history: Sequence[Epoch]) -> Figure:
         for x in (x for x in position if history[x].epoch == 0):
             axes.axvline(x, color=GREY, linewidth=0.9, linestyle=":")
     for x in (x for x in position if history[x].epoch == 0):
-        loss.text(x, 1.02, f" {history[x].phase}", transform=loss.get_xaxis_transform(), fontsize=9, color="#444444")
+        loss.text(
+            x,
+            1.02,
+            f" {chart_text(history[x].phase)}",
+            transform=loss.get_xaxis_transform(),
+            fontsize=9,
+            color="#444444",
+        )
     return figure
 
 
@@ -97,7 +111,7 @@ def draw_sweep(sweep: Sweep) -> Figure:
     axes.set_ylim(max(0.0, 0.9 * sweep.smoothed.min()), 1.3 * max(sweep.smoothed[0], sweep.losses[0]))
     axes.set_xlabel("learning rate")
     axes.set_ylabel("loss (nats)")
-    axes.set_title(f"phase {sweep.phase}", fontsize=10)
+    axes.set_title(f"phase {chart_text(sweep.phase)}", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=9)
     return figure
@@ -115,7 +129,7 @@ def draw_balance(classes: Sequence[str], counts: Mapping[str, Sequence[int]]) ->
         left += widths
     for row, total in enumerate(left):
         axes.text(total, row, f" {total:,.0f}", va="center", fontsize=8)
-    axes.set_yticks(range(len(shown)), [classes[index] for index in shown], fontsize=9)
+    axes.set_yticks(range(len(shown)), [chart_text(classes[index]) for index in shown], fontsize=9)
     axes.invert_yaxis()
     axes.margins(x=0.08)
     axes.set_xlabel("images")
@@ -138,9 +152,9 @@ def draw_confusion(classes: Sequence[str], evaluation: SplitEvaluation) -> Figur
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=8, color=colour)
     if len(classes) <= MOST_LABELLED_CLASSES:
-        size = 9 if len(classes) <= MOST_NUMBERED_CLASSES else 6
-        axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-        axes.set_yticks(range(len(classes)), classes, fontsize=size)
+        size, names = 9 if len(classes) <= MOST_NUMBERED_CLASSES else 6, [chart_text(name) for name in classes]
+        axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+        axes.set_yticks(range(len(classes)), names, fontsize=size)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     return figure
@@ -157,7 +171,7 @@ def draw_class_scores(evaluation: SplitEvaluation) -> Figure:
         axes.barh(places, values, 0.25, color=colour, label={"f1": "F1"}.get(name, name))
     for place, row in enumerate(rows):
         axes.text(row.f1 + 0.005, place + 0.27, f"{row.f1:.3f}", va="center", fontsize=7.5)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
+    axes.set_yticks(range(len(rows)), [chart_text(row.name) for row in rows], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(0, 1.06)
     axes.set_xticks(np.linspace(0, 1, 11))

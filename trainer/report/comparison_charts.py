@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from trainer.report.charts import WIDTH
+from trainer.report.charts import WIDTH, chart_text
 
 LEGEND_COLUMNS = 4
 DECADE = 10  # a range below it has too few powers of ten for a logarithmic axis
@@ -41,7 +41,7 @@ def draw_accuracies(entries: Sequence[Entry]) -> Figure:
         _mark(axes, entry.accuracy, place, entry, colour, along="x")
         words = f"  {100 * entry.accuracy:.2f} %"
         axes.text(entry.interval[1], place, words, va="center", ha="left", fontsize=9, color=colour)
-    axes.set_yticks(range(len(entries)), [entry.name for entry in entries], fontsize=9)
+    axes.set_yticks(range(len(entries)), [chart_text(entry.name) for entry in entries], fontsize=9)
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.margins(x=0.12)
     _in_percent(axes, "x")
@@ -56,7 +56,14 @@ def draw_progress(entries: Sequence[Entry]) -> Figure:
     axes = figure.subplots()
     for place, entry in enumerate(entries):
         style = "-" if entry.is_pretrained else "--"
-        axes.plot(entry.elapsed_s, entry.val_accuracy, style, color=_colour(place), label=entry.name, linewidth=1.6)
+        axes.plot(
+            entry.elapsed_s,
+            entry.val_accuracy,
+            style,
+            color=_colour(place),
+            label=chart_text(entry.name),
+            linewidth=1.6,
+        )
     axes.set_xscale("symlog", linthresh=1.0)
     axes.set_xlim(left=0)
     axes.set_xlabel("seconds of training and validation (logarithmic from 1 s)")
@@ -107,7 +114,7 @@ def _mark(axes: Axes, x: float, y: float, entry: Entry, colour: str, *, along: s
         fmt="o" if entry.is_pretrained else "s",
         color=colour,
         capsize=3,
-        label=entry.name,
+        label=chart_text(entry.name),
     )
 
 

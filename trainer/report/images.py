@@ -10,7 +10,7 @@ import torch
 from linnet.preprocess import PreprocessSpec
 from trainer.data import Dataset, Example
 from trainer.images import decode
-from trainer.report.charts import draw_balance, to_png
+from trainer.report.charts import MOST_LABELLED_CLASSES, draw_balance, to_png
 from trainer.report.material import Absent, Material
 from trainer.report.mosaic import Pixels, draw_rows
 from trainer.report.page import Block, Notice, Picture, Section, Text
@@ -70,8 +70,10 @@ def balance_picture(dataset: Dataset) -> Picture:
         for name, split in splits.items()
     }
     totals = np.array(list(counts.values())).sum(0)
+    shown = min(len(totals), MOST_LABELLED_CLASSES)
+    some = "each class" if shown == len(totals) else f"the first {shown} of {len(totals)} classes"
     caption = (
-        f"Images of each class. The largest class has {totals.max():,}, the smallest {totals.min():,}: "
+        f"Images of {some}. The largest class has {totals.max():,}, the smallest {totals.min():,}: "
         f"{totals.max() / totals.min():.2f} to 1."
     )
     return Picture("balance", to_png(draw_balance(dataset.classes, counts)), caption)

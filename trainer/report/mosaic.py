@@ -9,7 +9,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from trainer.report.charts import WIDTH
+from trainer.report.charts import WIDTH, chart_text
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -26,6 +26,7 @@ def draw_rows(rows: Sequence[Sequence[Pixels]], names: Sequence[str], columns: S
     for r, row in enumerate(rows):
         for c, image in enumerate(row):
             canvas[r * (side + gap) : r * (side + gap) + side, c * (side + gap) : c * (side + gap) + side] = image
+    names = [chart_text(name) for name in names]
     name_inches = 0.3 + 0.085 * max(len(name) for name in names)
     cell_inches = min(1.3, (WIDTH - name_inches) / longest)
     header_inches = 0.2 + LINE_INCHES * max((column.count("\n") + 1 for column in columns), default=0)
@@ -44,9 +45,10 @@ def draw_rows(rows: Sequence[Sequence[Pixels]], names: Sequence[str], columns: S
 
 
 def _fitted(words: str, inches: float) -> str:
-    """Cut each line to what a column holds."""
+    """Cut each line to what a column holds, and let no dollar begin a formula."""
     most = max(4, int(inches / CHARACTER_INCHES))
-    return "\n".join(line if len(line) <= most else f"{line[: most - 1]}…" for line in words.split("\n"))
+    lines = (line if len(line) <= most else f"{line[: most - 1]}…" for line in words.split("\n"))
+    return "\n".join(lines).replace("$", r"\$")
 
 
 def draw_captioned(images: Sequence[Pixels], captions: Sequence[str], columns: int = 6) -> Figure:

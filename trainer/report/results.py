@@ -6,7 +6,7 @@ import numpy as np
 
 from trainer.evaluation import Evaluated, Evaluation, SplitEvaluation
 from trainer.metrics import classification_report, probabilities_of, reliability
-from trainer.report.charts import draw_class_scores, draw_confusion, draw_reliability, to_png
+from trainer.report.charts import MOST_BARS, draw_class_scores, draw_confusion, draw_reliability, to_png
 from trainer.report.images import as_pixels, load_pixels
 from trainer.report.material import Absent, Material
 from trainer.report.mosaic import draw_captioned
@@ -38,11 +38,15 @@ def results_section(material: Material) -> Section:
         Picture(
             "classes",
             to_png(draw_class_scores(test)),
-            "Precision, recall and F1 of each class on the test split, the lowest F1 first.",
+            f"Precision, recall and F1 of {_bars(len(record.classes))} on the test split, the lowest F1 first.",
         ),
         Code(classification_report(evaluated.predictions["test"], record.classes)),
     ]
     return Section("Results", blocks)
+
+
+def _bars(classes: int) -> str:
+    return "each class" if classes <= MOST_BARS else f"the {MOST_BARS} classes of {classes} with the lowest F1"
 
 
 _METRICS_NOTE = (

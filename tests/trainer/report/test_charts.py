@@ -148,3 +148,17 @@ def test_a_figure_fits_the_page_and_cuts_no_word_off(name: str) -> None:
         assert box.y0 >= -1
         assert box.x1 <= figure.bbox.x1 + 1
         assert box.y1 <= figure.bbox.y1 + 1
+
+
+ODD_NAMES = ["$0_$50", "$5_to_$10", "a" * 200]
+
+
+def test_class_names_are_text_and_leave_room() -> None:
+    """A dollar begins no formula, and a long name is cut."""
+    rows = draw_rows([pictures(8)] * 3, ODD_NAMES, ["called $5_to_$10\n0.93"] * 8)
+    balance = draw_balance(ODD_NAMES, {split: [3, 4, 5] for split in ("training", "validation", "test")})
+    for figure in (rows, balance):
+        to_png(figure)
+        first, _, last = figure.axes[0].get_yticklabels()
+        assert first.get_text() == r"\$0_\$50"
+        assert len(last.get_text()) == 32
