@@ -284,6 +284,12 @@ def test_an_empty_file_is_a_failure_of_that_image(url: str, client: Client, phot
 
     assert asyncio.run(ask()) == ["unsupported_image", "green"]
 
+    async def ask() -> list[str]:
+        async with AsyncClient(url) as asynchronous:
+            return [code(result) async for result in asynchronous.predict_many([empty, photo])]
+
+    assert asyncio.run(ask()) == ["unsupported_image", "green"]
+
 
 def test_large_images_travel_alone() -> None:
     groups = Groups()

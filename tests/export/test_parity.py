@@ -42,7 +42,7 @@ def test_the_gate_holds_for_a_network_that_differs_a_little(
     torch.manual_seed(0)
     weights.mul_(1 + 0.05 * torch.randn_like(weights)).add_(1e-3 * torch.rand_like(weights))
     with pytest.raises(
-        ParityFailed, match=r"parity gate failed: the largest difference of a probability is .* no bundle"
+        ParityFailed, match=r"parity gate failed: the largest difference of a probability is .* nothing was written"
     ):
         check_parity(trained, calibration, exported, images, answers_of(exported, images))
 

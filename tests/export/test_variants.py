@@ -91,7 +91,8 @@ def test_the_gates_are_on_record(manifest: Manifest) -> None:
         *((precision, name) for precision in ("int8", "fp16") for name in ("accuracy", "batches", "alone")),
     ]
     assert all(gate.measured <= gate.limit for gate in manifest.gates)
-    assert {gate.limit for gate in manifest.gates if gate.name == "accuracy"} == {20}
+    # 20 points of 9 validation images are 1.8, rounded up to 2.
+    assert {gate.limit for gate in manifest.gates if gate.name == "accuracy"} == {100 * 2 / 9}
     assert {gate.precision: gate.limit for gate in manifest.gates if gate.name == "alone"} == LARGEST_BATCH_DIFFERENCE
 
 
