@@ -122,10 +122,12 @@ def _fill(network: Classifier, constants: Arrays, folds: Sequence[_Fold], biases
             f"{norm}.bias": torch.from_numpy(biases[f"{convolution}.weight"].copy()),
             f"{norm}.running_mean": torch.zeros(channels),
             f"{norm}.running_var": torch.full((channels,), 1 - fold.norm.eps),
-            f"{norm}.num_batches_tracked": torch.tensor(0),
         }
         if fold.convolution.bias is not None:
             state[f"{convolution}.bias"] = torch.zeros(channels)
+    for name, layer in network.named_modules():  # the counter of one that was not folded answers nothing
+        if isinstance(layer, nn.BatchNorm2d):
+            state.setdefault(f"{name}.num_batches_tracked", torch.tensor(0))
     missing = sorted(set(network.state_dict()) - set(state))
     if missing:
         raise CannotRecover(f"its graph has not kept {missing[0]}")

@@ -114,9 +114,16 @@ def bundle_directories(models_dir: Path) -> Sequence[Path]:
 def _folders_in(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return [folder / entry.name for entry in entries if entry.is_dir()]
+            return [path for entry in entries if _is_folder(path := folder / entry.name)]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except PermissionError:  # a link to where this user may not go
+        return False
 
 
 def to_json(record: BaseModel) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -228,7 +229,8 @@ def _without(seen: dict[Path, Fingerprint], unread: Sequence[Path]) -> dict[Path
 
 def _fingerprints(models_dir: Path) -> dict[Path, Fingerprint]:
     """Return what can be seen of every bundle without reading it; raises `OSError` where the folder cannot be seen."""
-    models_dir.stat()  # a share that is away is no empty folder
+    with os.scandir(models_dir):  # a share that is away, or shut, is no empty folder
+        pass
     return {directory: _fingerprint(directory) for directory in bundle_directories(models_dir)}
 
 

@@ -159,6 +159,7 @@ class Seat:
         self._channel = channel
         self._serve: Callable[[socket.socket], Awaitable[object]]
         self._beginning: set[asyncio.Task[None]] = set()
+        self._has_said_loaded = False
 
     def take(self, serve: Callable[[socket.socket], Awaitable[object]]) -> None:
         """Serve what is dealt from now on."""
@@ -167,9 +168,11 @@ class Seat:
         self._channel.send(READY)
 
     def say_loaded(self) -> None:
-        """Ask for a share of the connections that are for workers with models."""
-        with suppress(OSError):  # the supervisor has ended, and this process is about to
-            self._channel.send(LOADED)
+        """Ask for a share of the connections that are for workers with models; once is enough."""
+        if not self._has_said_loaded:
+            self._has_said_loaded = True
+            with suppress(OSError):  # the supervisor has ended, and this process is about to
+                self._channel.send(LOADED)
 
     async def leave(self) -> None:
         """Begin to serve what was dealt already, and take no more."""

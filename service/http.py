@@ -107,7 +107,8 @@ class Server(uvicorn.Server):
             logger.error("%s", error)
         _settle()
         if self._seat is not None:
-            self._seat.say_loaded()
+            self._service.on_ready = self._seat.say_loaded
+            self._service.note_ready()
         models = ", ".join(_described(model) for model in self._service.repository.models)
         self._tell(models or "no model")
 

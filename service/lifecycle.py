@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,7 @@ class Service:
         self.catalogue = Catalogue(settings, self.metrics, self.note_ready)
         self._peers = _peers(settings, self.catalogue)
         self.is_draining = False
+        self.on_ready: Callable[[], object] | None = None  # called whenever it is found to be ready
 
     def begin(self) -> None:
         """Begin to read the models, before there is an event loop."""
@@ -89,6 +91,8 @@ class Service:
             self.metrics.ready.set(0)
         else:
             self.metrics.ready.set(1)
+            if self.on_ready is not None:
+                self.on_ready()
 
     def check_ready(self) -> None:
         """Raise `NotReady` unless every expected model is loaded, warm and has answered, and nothing is shutting down.

@@ -29,6 +29,9 @@ from service.settings import Settings
 # Images per inference unless a setting says otherwise.
 BATCH_ON_CPU, BATCH_ON_CUDA = 8, 64
 
+# Of what keeps a file from being read: here another look finds the same, until the folder changes.
+LASTING = (FileNotFoundError, NotADirectoryError, PermissionError)
+
 logger = logging.getLogger(__name__)
 
 
@@ -66,7 +69,7 @@ class Loader:
             except LinnetError as error:
                 logger.error("%s", error, extra={"model": name, "version": str(version)})
                 failed.append(Absent(name, version, "failed", str(error)))
-                if isinstance(error.__cause__, OSError):
+                if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, LASTING):
                     unread.append(directory)
                 self._metrics.loads.labels(name, str(version), "failed").inc()
             else:

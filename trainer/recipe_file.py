@@ -7,6 +7,7 @@ Must not import torch.
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise PathNotFound(path, "recipe") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidRecipe(path, f"it is not TOML ({error})") from error
+    overrides = [one for override in overrides for one in _spelt_out(override, raw)]
     for override in overrides:
         if _table_of(override) not in SHARED_TABLES:
             _apply(raw, override, path)
@@ -100,6 +102,21 @@ def _trains_on_features(phase: dict[str, Any]) -> bool:
 
 def _table_of(override: str) -> str:
     return override.partition("=")[0].strip().partition(".")[0]
+
+
+def _spelt_out(override: str, raw: dict[str, Any]) -> list[str]:
+    """Name the phase of an override by its position, for a name may change, and a table by its keys."""
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or len(parts) < 3 or parts[0] != "phase" or parts[2] not in SHARED_TABLES:
+        return [override]
+    names = [phase.get("name") for phase in _phases(raw)]
+    if parts[1] in names:
+        parts[1] = str(names.index(parts[1]))
+    value = _value(text)
+    if len(parts) == 3 and isinstance(value, dict):
+        return [f"{'.'.join(parts)}.{name}={json.dumps(item)}" for name, item in value.items()]
+    return [f"{'.'.join(parts)}={text}"]
 
 
 def _is_within_shared(override: str) -> bool:

@@ -1,13 +1,13 @@
-"""Keeps a run's folder to one training at a time, of those of one user on one machine. Must not import torch."""
+"""Keeps a run's folder to one training at a time. Must not import torch."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from linnet.errors import UsageError
 
@@ -28,15 +28,37 @@ class RunInUse(UsageError):
 def sole_writer(directory: Path) -> Iterator[None]:
     """Hold the folder, which need not exist yet, against other trainings; the system lets go when a process ends.
 
-    Raises `RunInUse`.
+    The lock is a file in the nearest folder above that is there, which whoever shares the run shares as well; where
+    none can be made, nothing is held, and the run cannot be written either. Raises `RunInUse`.
     """
-    if fcntl is None:
+    whole = directory.resolve()
+    folder = next(place for place in whole.parents if place.is_dir())
+    digest = hashlib.sha256(os.fsencode(whole.relative_to(folder))).hexdigest()[:16]
+    path = folder / f".linnet-run-{digest}.lock"
+    try:
+        file = _lock(path)
+    except BlockingIOError as error:
+        raise RunInUse(directory) from error
+    except OSError:
+        file = None
+    try:
         yield
-        return
-    digest = hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:16]
-    with (Path(tempfile.gettempdir()) / f"linnet-run-{os.getuid()}-{digest}.lock").open("a") as file:
+    finally:
+        if file is not None:
+            path.unlink(missing_ok=True)
+            file.close()
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """Return the open file that holds the lock; raises `BlockingIOError` where another process does."""
+    while fcntl is not None:
+        file = path.open("a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunInUse(directory) from error
-        yield
+            if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # whoever held it has removed it meanwhile
+    return None

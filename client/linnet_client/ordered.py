@@ -67,8 +67,10 @@ class _Line(Generic[A, P]):
             return self._take_first() if self._items + len(self._gathering) >= self._most else None
 
     def first(self) -> P | None:
-        """Return the first group under way without taking it out."""
+        """Return the first group under way without taking it out; begin what gathers where there is none."""
         with self._lock:
+            if not self._sent:
+                self._flush()
             return self._sent[0][0] if self._sent else None
 
     def take_last(self) -> P | None:
@@ -175,27 +177,38 @@ async def _stream(
         for item in items:
             yield item
         return
-    iterator = aiter(items)
-
-    async def following() -> A:
-        return await anext(iterator)
-
-    coming: asyncio.Task[A] | None = None
+    wanted: asyncio.Queue[asyncio.Future[A]] = asyncio.Queue()
+    walking = asyncio.create_task(_walk(items, wanted))
     try:
         while True:
-            coming = coming or asyncio.create_task(following())
-            group = first()
-            await asyncio.wait([coming] if group is None else [coming, group], return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                yield _Waiting()
-                continue
+            coming: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+            wanted.put_nowait(coming)
+            while not coming.done():
+                group = first()
+                await asyncio.wait([coming] if group is None else [coming, group], return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    yield _Waiting()
             try:
                 item = coming.result()
             except StopAsyncIteration:
                 return
-            coming = None
             yield item
     finally:
-        if coming is not None:
+        walking.cancel()
+        await asyncio.gather(walking, return_exceptions=True)
+
+
+async def _walk(items: AsyncIterable[A], wanted: asyncio.Queue[asyncio.Future[A]]) -> None:
+    """Give each future the next item; in one task, for a stream may hold a time-out or a scope from item to item."""
+    iterator = aiter(items)
+    while True:
+        coming = await wanted.get()
+        try:
+            item = await anext(iterator)
+        except asyncio.CancelledError:
             coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
+            raise
+        except Exception as error:
+            coming.set_exception(error)
+            return
+        coming.set_result(item)

@@ -75,7 +75,7 @@ class Sources:
             else:
                 yield Source(STANDARD_INPUT, lambda: self._input)
         elif path.is_dir():
-            yield from (_file(file) for file in _images_in(path))
+            yield from (_file(file) for file in images_in(path))
         elif path.suffix.lower() == ".zip":
             yield from _members(str(path), path)
         else:
@@ -89,18 +89,21 @@ def _file(path: Path) -> Source:
 def _expand(path: Path) -> list[Path]:
     """Return the path itself, or what it matches where there is nothing of its name and it is a pattern.
 
-    `**` matches folders and, once more, all that is in them: of those only the files are taken.
+    A pattern with `**` may match folders and, once more, what is in them: of such folders only that is taken.
     """
     if str(path) == STANDARD_INPUT or path.exists():
         return [path]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []  # noqa: PTH207
-    found = [match for match in map(Path, matches) if "**" not in path.parts or not match.is_dir()]
+    found = [Path(match) for match in matches]
+    if "**" in path.parts:
+        within = {folder for match in found for folder in match.parents}
+        found = [match for match in found if not match.is_dir() or not (path.name in ("*", "**") or match in within)]
     if not found:
         raise PathNotFound(path, "image or folder")
     return found
 
 
-def _images_in(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+def images_in(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Walk a folder in order, through links but in no circle, and without what is hidden."""
     here = os.path.realpath(folder)
     if here in above:
@@ -109,7 +112,7 @@ def _images_in(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Pa
         entries = sorted((entry.name, entry.is_dir()) for entry in scan)
     for name, is_folder in entries:
         if is_folder and not name.startswith("."):
-            yield from _images_in(folder / name, above | {here})
+            yield from images_in(folder / name, above | {here})
         elif _is_image(name) and (folder / name).is_file():
             yield folder / name
 

@@ -56,6 +56,9 @@ def test_a_glob_is_what_it_matches(album: Path) -> None:
     assert names(f"{album}/**") == [
         str(album / name) for name in ("a.jpg", "b/10.PNG", "b/2.png", "b/notes.txt", "c.webp")
     ]
+    (album / "empty").mkdir()
+    assert len(names(f"{album}/**/*")) == 5
+    assert names(f"{album}/**/b") == [str(album / "b" / "10.PNG"), str(album / "b" / "2.png")]
     odd = album / "[x].jpg"
     odd.touch()
     assert names(odd) == [str(odd)]

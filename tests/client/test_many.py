@@ -284,11 +284,26 @@ def test_an_empty_file_is_a_failure_of_that_image(url: str, client: Client, phot
 
     assert asyncio.run(ask()) == ["unsupported_image", "green"]
 
-    async def ask() -> list[str]:
-        async with AsyncClient(url) as asynchronous:
-            return [code(result) async for result in asynchronous.predict_many([empty, photo])]
 
-    assert asyncio.run(ask()) == ["unsupported_image", "green"]
+def test_an_asynchronous_stream_is_walked_in_one_task() -> None:
+    """It may hold a time-out, or a scope, from one image to the next; and what it raises is raised."""
+
+    async def images() -> AsyncIterator[bytes]:
+        owner = asyncio.current_task()
+        for number in range(3):
+            yield b"%d" % number
+            assert asyncio.current_task() is owner
+        raise LookupError("no more")
+
+    async def ask() -> int:
+        count = 0
+        async with AsyncClient("http://host", transport=httpx.MockTransport(lambda _: prediction_answer())) as client:
+            with pytest.raises(LookupError, match="no more"):
+                async for _ in client.predict_many(images()):
+                    count += 1
+        return count
+
+    assert asyncio.run(ask()) <= 3
 
 
 def test_large_images_travel_alone() -> None:

@@ -133,3 +133,12 @@ def test_versions_count_up_as_numbers(tmp_path: Path) -> None:
     assert next_version(tmp_path, "birds") == 1
     found = [f"{path.parent.name}/{path.name}" for path in bundle_directories(tmp_path)]
     assert found == ["cars/40", "pets/1", "pets/2", "pets/9", "pets/10"]
+
+
+def test_a_link_that_leads_nowhere_or_to_itself_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "a" / "1").mkdir(parents=True)
+    (tmp_path / "b").symlink_to(tmp_path / "b")
+    (tmp_path / "a" / "2").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c").write_text("no folder")
+    assert bundle_directories(tmp_path) == [tmp_path / "a" / "1"]
+    assert bundle_directories(tmp_path / "nowhere") == []

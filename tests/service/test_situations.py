@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -53,10 +56,20 @@ async def answers(connections: list[tuple[asyncio.StreamReader, asyncio.StreamWr
     return list(found)
 
 
+@contextmanager
+def on_one_cpu() -> Iterator[None]:
+    """Let what is started meanwhile run on one of the processors that this process may use."""
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(usable)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
 @pytest.mark.parametrize("when", ["queued", "running"])
 def test_the_neighbours_of_a_client_that_leaves_are_answered(slow_models: Path, when: str) -> None:
-    # So many threads inside a run that there is one lane.
-    with ServerProcess(slow_models, max_batch_size=4, threads=8) as server:
+    with on_one_cpu(), ServerProcess(slow_models, max_batch_size=4) as server:  # one lane
 
         async def scenario() -> list[bytes]:
             clients = Clients(server)

@@ -186,6 +186,10 @@ def test_the_last_override_wins(tmp_path: Path) -> None:
     assert read(tmp_path, TEXT, "seed=1", "seed=2").seed == 2
     one_after_all = read(tmp_path, TEXT, "optim.lr=1e-3", "phase.head.optim.lr=5e-3").phase
     assert [phase.optim.lr for phase in one_after_all] == [5e-3, 1e-3]
+    table_after_all = read(tmp_path, TEXT, "optim.lr=1e-3", "phase.head.optim={lr=5e-3}").phase
+    assert [phase.optim.lr for phase in table_after_all] == [5e-3, 1e-3]
+    renamed = read(tmp_path, TEXT, "phase.head.optim.lr=5e-3", "phase.head.name=warm").phase[0]
+    assert (renamed.name, renamed.optim.lr) == ("warm", 5e-3)
     all_after_one = read(tmp_path, TEXT, "phase.head.optim.lr=5e-3", "optim.lr=1e-4").phase
     assert [phase.optim.lr for phase in all_after_one] == [1e-4, 1e-4]
 

@@ -32,8 +32,12 @@ RATE_SPAN = 200  # how far below the lowest peak learning rates are drawn
 
 
 def chart_text(name: str) -> str:
-    """Return a name as a chart can show it: matplotlib would set what stands between two dollars as mathematics."""
-    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    """Return a name as a chart can show it: matplotlib would set what stands between two dollars as mathematics.
+
+    A long one is cut in its middle, for names of one kind differ at their ends.
+    """
+    half = LONGEST_NAME // 2
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
     return shown.replace("$", r"\$")
 
 

@@ -43,8 +43,8 @@ def score_on_cluster(shards: Sequence[Shard], errand: Errand, address: str) -> I
         )
         for row in scored.iter_rows():
             yield row["images"], row["failed"]
-    except ray.exceptions.RayError as error:  # the last line of its trace is what went wrong
-        raise ClusterFailed(address, str(error).strip().splitlines()[-1]) from error
+    except ray.exceptions.RayError as error:
+        raise ClusterFailed(address, _reason(str(error))) from error
     finally:
         ray.shutdown()
 
@@ -64,6 +64,12 @@ class Worker:
         """Score one shard."""
         shard = Shard(int(row["number"]), list(row["names"]))
         return {"images": len(shard.names), "failed": self._score(shard)}
+
+
+def _reason(trace: str) -> str:
+    """Return the last line of a trace, or of the first of several that led to one another: what went wrong at first."""
+    first = trace.split("\n\nThe above exception was the direct cause", maxsplit=1)[0]
+    return (first.strip().splitlines() or ["no reason given"])[-1]
 
 
 def _cores(ray: Any) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet.cli.scoring.errors import NothingToScore, SetUnusable
+from linnet.cli.sources import images_in
 from linnet.names import require_text
 from linnet.preprocess import IMAGE_SUFFIXES
 
@@ -45,10 +46,11 @@ class ImageSet:
         return images
 
     def _find(self) -> Any:
-        """List all files; folders of this machine that cannot be listed are no reason to leave out what is in them."""
+        """List all files; of this machine by our own walk, for fsspec's leaves out what cannot be listed."""
         if "file" not in self._files.protocol:
             return self._files.find(self._root)
-        return self._files.find(self._root, on_error="raise") if self._files.exists(self._root) else []
+        root = Path(self._root)
+        return [str(path) for path in images_in(root)] if root.is_dir() else []
 
     def read(self, names: Sequence[str]) -> Iterator[bytes | OSError]:
         """Return the bytes of each image in order, or why it cannot be read; reads ahead."""
