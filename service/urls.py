@@ -39,12 +39,14 @@ async def images_of(uploads: Sequence[Upload], fetcher: Fetcher | None, hold: Ho
         return [upload.data for upload in uploads]
     if fetcher is None:
         raise UrlsOff
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_image_of(upload, fetcher, hold)) for upload in uploads]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
+    # All are waited for: what is cancelled while it connects leaves its socket to the garbage collector.
+    fetched = await asyncio.gather(*(_image_of(upload, fetcher, hold) for upload in uploads), return_exceptions=True)
+    found: list[bytes | ImageError] = []
+    for one in fetched:
+        if isinstance(one, BaseException) and not isinstance(one, ImageError):
+            raise one
+        found.append(one)
+    return found
 
 
 async def _image_of(upload: Upload, fetcher: Fetcher, hold: Hold) -> bytes | ImageError:
