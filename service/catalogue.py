@@ -98,31 +98,25 @@ class Catalogue:
         Goes on where its caller is cancelled. Raises `UnknownModel` where the folder has no such name, and `LoadFailed`
         where a version was refused; what served before it goes on serving.
         """
-        await asyncio.shield(self._keep(self._load(name), self._let_go_of_told))
+        await asyncio.shield(self._keep(self._load(name)))
 
     async def unload(self, name: str) -> None:
         """Let every version of `name` go; returns when its memory is free. Raises `UnknownModel`."""
-        await asyncio.shield(self._keep(self._unload(name), self._let_go_of_told))
+        await asyncio.shield(self._keep(self._unload(name)))
 
-    def _keep(
-        self, work: Coroutine[Any, Any, None], let_go: Callable[[asyncio.Task[None]], None] | None = None
-    ) -> asyncio.Task[None]:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run in the background; the event loop alone would let a task be collected."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(let_go or self._let_go)
+        task.add_done_callback(self._let_go)
         return task
 
     def _let_go(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("%s", error, exc_info=None if isinstance(error, LinnetError) else error)
-
-    def _let_go_of_told(self, task: asyncio.Task[None]) -> None:
-        """Let go of a task whose caller is told what it raised."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LinnetError):
-            logger.critical("%s", error, exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        is_ours = isinstance(error, LinnetError)
+        if error is not None and (task is self.loading or not is_ours):  # whoever asks for a change is told by it
+            logger.critical("%s", error, exc_info=None if is_ours else error)
 
     def _read_all(self, unloaded: Sequence[str]) -> _Read:
         seen = _fingerprints(self._settings.models_dir)

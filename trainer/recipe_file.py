@@ -39,11 +39,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InvalidRecipe(path, f"it is not TOML ({error})") from error
     overrides = [one for override in overrides for one in _spelt_out(override, raw)]
     for override in overrides:
-        if _table_of(override) not in SHARED_TABLES:
+        if not _is_of_shared(override):
             _apply(raw, override, path)
     _share(raw, path)
     for override in overrides:  # the last one wins, whether it is for all phases or for one
-        if _table_of(override) in SHARED_TABLES or _is_within_shared(override):
+        if _is_of_shared(override):
             _apply(raw, override, path)
     _imply_input(raw)
     try:
@@ -100,10 +100,6 @@ def _trains_on_features(phase: dict[str, Any]) -> bool:
     return phase.get("unfreeze") == "head" and phase.get("cache_features") is not False
 
 
-def _table_of(override: str) -> str:
-    return override.partition("=")[0].strip().partition(".")[0]
-
-
 def _spelt_out(override: str, raw: dict[str, Any]) -> list[str]:
     """Name the phase of an override by its position, for a name may change, and a table by its keys."""
     key, separator, text = override.partition("=")
@@ -119,10 +115,10 @@ def _spelt_out(override: str, raw: dict[str, Any]) -> list[str]:
     return [f"{'.'.join(parts)}={text}"]
 
 
-def _is_within_shared(override: str) -> bool:
-    """Tell whether a key of a shared table is overridden in one phase, as by `phase.head.optim.lr=1e-3`."""
+def _is_of_shared(override: str) -> bool:
+    """Tell whether a shared table is overridden, in every phase or a key of it in one: `phase.head.optim.lr=1e-3`."""
     parts = override.partition("=")[0].strip().split(".")
-    return len(parts) > 3 and parts[0] == "phase" and parts[2] in SHARED_TABLES
+    return parts[0] in SHARED_TABLES or (len(parts) > 3 and parts[0] == "phase" and parts[2] in SHARED_TABLES)
 
 
 def _apply(raw: dict[str, Any], override: str, path: Path) -> None:

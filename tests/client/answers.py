@@ -48,3 +48,8 @@ def problem_answer(error: LinnetError) -> httpx.Response:
     """Return what the service answers when it meets `error`."""
     answer = respond(error, Exchange("some-id", "POST", "/predict"))
     return httpx.Response(answer.status_code, content=bytes(answer.body), headers=dict(answer.headers))
+
+
+def labelled(request: httpx.Request) -> httpx.Response:
+    """Answer each image with its own bytes as the label."""
+    return prediction_answer(*(image.decode() for image in images_of(request)))

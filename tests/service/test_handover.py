@@ -63,6 +63,14 @@ class Table:
         self._stack.callback(worker.end)
         return worker
 
+    async def ready(self, count: int) -> list[Worker]:
+        """Return so many workers that the dealer knows to be ready."""
+        workers = [self.sit() for _ in range(count)]
+        for worker in workers:
+            worker.begin()
+        await asyncio.sleep(0.05)
+        return workers
+
     def come(self, count: int) -> None:
         """Connect so many clients, each of which sends its number."""
         for _ in range(count):
@@ -86,10 +94,7 @@ async def until(holds: Callable[[], bool]) -> None:
 def test_connections_are_dealt_in_turn() -> None:
     async def run() -> None:
         with table() as place:
-            workers = [place.sit() for _ in range(3)]
-            for worker in workers:
-                worker.begin()
-            await asyncio.sleep(0.05)
+            workers = await place.ready(3)
             place.come(12)
             await until(lambda: sum(len(worker.got) for worker in workers) == 12)
             assert [len(worker.got) for worker in workers] == [4, 4, 4]
@@ -103,10 +108,7 @@ def test_connections_are_dealt_in_turn() -> None:
 def test_workers_with_models_get_all_connections_as_soon_as_there_is_one() -> None:
     async def run() -> None:
         with table() as place:
-            workers = [place.sit() for _ in range(3)]
-            for worker in workers:
-                worker.begin()
-            await asyncio.sleep(0.05)
+            workers = await place.ready(3)
             for worker in workers[1:]:
                 worker.seat.say_loaded()
             await asyncio.sleep(0.05)
@@ -127,10 +129,7 @@ def test_without_any_models_everybody_gets_connections() -> None:
 
     async def run() -> None:
         with table() as place:
-            stays, goes = place.sit(), place.sit()
-            stays.begin()
-            goes.begin()
-            await asyncio.sleep(0.05)
+            stays, goes = await place.ready(2)
             goes.seat.say_loaded()
             await asyncio.sleep(0.05)
             await goes.seat.leave()
@@ -158,10 +157,7 @@ def test_connections_wait_until_a_worker_is_ready() -> None:
 def test_a_worker_that_has_gone_gets_nothing_and_the_others_its_share() -> None:
     async def run() -> None:
         with table() as place:
-            stays, goes = place.sit(), place.sit()
-            stays.begin()
-            goes.begin()
-            await asyncio.sleep(0.05)
+            stays, goes = await place.ready(2)
             await goes.seat.leave()
             place.come(6)  # some before the dealer has heard of it
             await until(lambda: len(stays.got) == 6)
@@ -173,9 +169,7 @@ def test_a_worker_that_has_gone_gets_nothing_and_the_others_its_share() -> None:
 def test_what_was_dealt_is_served_although_the_worker_leaves() -> None:
     async def run() -> None:
         with table() as place:
-            worker = place.sit()
-            worker.begin()
-            await asyncio.sleep(0.05)
+            (worker,) = await place.ready(1)
             worker.look_away()
             place.come(5)
             await asyncio.sleep(0.05)
@@ -189,9 +183,7 @@ def test_what_was_dealt_is_served_although_the_worker_leaves() -> None:
 def test_what_came_before_the_end_is_dealt_and_later_clients_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         with table() as place:
-            worker = place.sit()
-            worker.begin()
-            await asyncio.sleep(0.05)
+            (worker,) = await place.ready(1)
             monkeypatch.setattr(handover, "AT_ONCE", 1)
             place.come(2)
             place.dealer.close()
@@ -209,9 +201,7 @@ def test_a_worker_that_does_not_look_costs_no_connection(monkeypatch: pytest.Mon
 
     async def run() -> None:
         with table() as place:
-            worker = place.sit()
-            worker.begin()
-            await asyncio.sleep(0.05)
+            (worker,) = await place.ready(1)
             sent, refusals = socket.send_fds, iter([True, True, False, True, False, False])
 
             def send_fds(*arguments: object) -> int:
@@ -233,9 +223,7 @@ def test_a_refusal_of_the_system_is_not_the_end_of_a_worker(monkeypatch: pytest.
 
     async def run() -> None:
         with table() as place:
-            worker = place.sit()
-            worker.begin()
-            await asyncio.sleep(0.05)
+            (worker,) = await place.ready(1)
             sent, refusals = socket.send_fds, iter([OSError(errno.ETOOMANYREFS, "Too many references"), None])
 
             def send_fds(*arguments: object) -> int:
@@ -279,9 +267,7 @@ def test_without_files_for_another_connection_it_tries_again(
 ) -> None:
     async def run() -> None:
         with table() as place:
-            worker = place.sit()
-            worker.begin()
-            await asyncio.sleep(0.05)
+            (worker,) = await place.ready(1)
             accept, failures = socket.socket.accept, iter([OSError(errno.EMFILE, "Too many open files")])
 
             def failing(listener: socket.socket) -> tuple[socket.socket, object]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from service.settings import Settings
 from service.start_errors import CannotListen
 from tests.service.bundles import png, write_model
 from tests.service.running import ServerProcess
-from tests.service.test_metrics import by_label
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -45,12 +42,6 @@ def send(server: ServerProcess, head: str, body: bytes = b"", *, path: str = "/p
         while piece := connection.recv(65_536):
             received += piece
     return received.decode()
-
-
-def wait_until_closed(connection: socket.socket) -> None:
-    """Return, or raise `ConnectionError`, when the server has closed; raises `TimeoutError` where it does not."""
-    while connection.recv(65_536):
-        pass
 
 
 def status_of(answer: str) -> int:
@@ -125,31 +116,6 @@ def test_a_slow_head_is_given_up(server: ServerProcess, head: str) -> None:
         connection.sendall(head.encode())
         assert connection.recv(4096) == b""
     assert 0.5 < time.monotonic() - begin_s < 3
-
-
-@pytest.fixture(scope="module")
-def patient_server(models_dir: Path) -> Iterator[ServerProcess]:
-    """A server whose time-outs are longer than any test waits: here only size can end a connection."""
-    with ServerProcess(models_dir, header_timeout_ms=60_000, body_timeout_ms=60_000, timeout_ms=60_000) as process:
-        yield process
-
-
-@pytest.mark.parametrize("line", [b"X-Large: " + b"x" * 400_000, b"X-Many: x\r\n" * 40_000])
-def test_a_large_head_is_refused(patient_server: ServerProcess, line: bytes) -> None:
-    with patient_server.connect() as connection, suppress(ConnectionError):
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + line)
-        wait_until_closed(connection)
-    assert httpx.get(f"{patient_server.url}/healthz").status_code == 200
-
-
-def test_trailers_without_end_are_refused(patient_server: ServerProcess) -> None:
-    with patient_server.connect() as connection, suppress(ConnectionError):
-        connection.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
-        for _ in range(40):
-            connection.sendall(b"X-Trailer: " + b"x" * 50_000 + b"\r\n")
-            time.sleep(0.005)
-        wait_until_closed(connection)
-    assert httpx.get(f"{patient_server.url}/healthz").status_code == 200
 
 
 def test_the_rest_of_a_refused_body_is_not_waited_for(server: ServerProcess) -> None:
@@ -253,50 +219,3 @@ def test_what_cannot_start_says_so_in_one_sentence(models_dir: Path, tmp_path: P
             serve(Settings(models_dir=models_dir, port=port))
     with pytest.raises(PathNotFound, match="no models folder"):
         serve(Settings(models_dir=tmp_path / "nowhere"))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"NONSENSE\r\n\r\n",
-        b"GET /healthz HTTP/9.9\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nContent-Length: many\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"GET / HTTP/1.1\r\nX-Large: " + b"x" * 70_000,
-    ],
-)
-def test_what_is_no_http_is_answered_in_our_format(server: ServerProcess, content: bytes) -> None:
-    before = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "route", "code")
-    with server.connect() as connection:
-        connection.sendall(content)
-        answer = connection.recv(65_536).decode()
-    head, _, body = answer.partition("\r\n\r\n")
-    assert head.startswith("HTTP/1.1 400 Bad Request\r\n")
-    assert "content-type: application/problem+json" in head
-    assert "x-request-id: " in head
-    assert json.loads(body)["code"] == "invalid_http"
-    after = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "route", "code")
-    key = ("(unparsed)", "invalid_http")
-    assert after[key] - before.get(key, 0) == 1
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"POST /predict HTTP/1.1\r\nContent-Length: 5\r\n\r\n" + b"\x00" * 50,
-        b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    ],
-)
-def test_what_is_no_http_behind_a_head_in_the_same_packet_is_answered(server: ServerProcess, content: bytes) -> None:
-    """The parser fails before the request's own task has begun."""
-    before = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "code")
-    with server.connect() as connection:
-        connection.sendall(content)
-        answer = b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
-    head, _, body = answer.partition("\r\n\r\n")
-    assert head.startswith("HTTP/1.1 400 Bad Request\r\n")
-    assert json.loads(body)["code"] == "invalid_http"
-    time.sleep(0.1)
-    after = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "code")
-    assert sum(after.values()) - sum(before.values()) == 2  # and the question for the metrics before
-    assert after["invalid_http",] - before.get(("invalid_http",), 0) == 1

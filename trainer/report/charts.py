@@ -72,14 +72,8 @@ def draw_curves(history: Sequence[Epoch]) -> Figure:
         for x in (x for x in position if history[x].epoch == 0):
             axes.axvline(x, color=GREY, linewidth=0.9, linestyle=":")
     for x in (x for x in position if history[x].epoch == 0):
-        loss.text(
-            x,
-            1.02,
-            f" {chart_text(history[x].phase)}",
-            transform=loss.get_xaxis_transform(),
-            fontsize=9,
-            color="#444444",
-        )
+        words = f" {chart_text(history[x].phase)}"
+        loss.text(x, 1.02, words, transform=loss.get_xaxis_transform(), fontsize=9, color="#444444")
     return figure
 
 
