@@ -1,8 +1,9 @@
 """One phase of training: run its epochs, keep the best, leave a checkpoint after each.
 
 Selection is by accuracy on the validation split, and the state before the first epoch is a candidate, so a phase never
-leaves the network worse than it found it. Small validation splits have few accuracies, and many epochs reach the same
-one: of those the lowest loss is taken, for the first of them knows the classes but not yet how sure it may be.
+leaves the network worse than it found it, unless its recipe keeps the last epoch: a phase that the next one carries on
+may pass through worse states at a high rate. Small validation splits have few accuracies, and many epochs reach the
+same one: of those the lowest loss is taken, for the first of them knows the classes but not yet how sure it may be.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Watch:
 
 
 def run_phase(learner: Learner, phase: Phase, seed: int, state: Checkpoint, watch: Watch) -> None:
-    """Train through one phase, from `state.epoch` on, and leave the network with the phase's best weights.
+    """Train through one phase, from `state.epoch` on, and leave the network with its best weights, or its last.
 
     Raises `NonFiniteLoss` before the weights are touched by it, or else before they are saved.
     """
@@ -53,7 +54,7 @@ def run_phase(learner: Learner, phase: Phase, seed: int, state: Checkpoint, watc
         state.average = learner.average.state() if learner.average else {}
         watch.reporter.epoch_done(_judge(learner, phase, state, trained, started), phase.epochs)
         watch.save(state)
-    learner.network.load_state_dict(state.best)
+    learner.network.load_state_dict(state.best if phase.keep == "best" else learner.candidate.state_dict())
 
 
 def _judge(learner: Learner, phase: Phase, state: Checkpoint, trained: Trained | None, started: float) -> Epoch:

@@ -128,6 +128,11 @@ class Phase(Table):
     patience: int = Field(
         default=0, ge=0, description="epochs without a better validation accuracy before stopping; 0 is off"
     )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="the weights that the phase leaves: of its best epoch by validation (0 is what it began with), or "
+        "of its last, for a schedule that the next phase carries on",
+    )
     cache_features: bool = Field(
         default=True,
         description="what is frozen computes its features once where nothing augments them, always for validation, if "

@@ -26,7 +26,7 @@ TABLES: dict[str, tuple[type[BaseModel], str]] = {
     "[preprocess]": (PreprocessSpec, "`size_px`, `mean` and `std` default to what the backbone was made for."),
     "[network]": (Network, ""),
     "[compute]": (Compute, ""),
-    "[[phase]]": (Phase, "Phases are carried out in their order; each leaves the network with its best weights."),
+    "[[phase]]": (Phase, "Phases are carried out in their order; each begins with what the one before it left."),
     "[optim]": (Optim, "What every phase starts from; a phase overrides keys in its own `optim` table."),
     "[augment]": (
         Augment,

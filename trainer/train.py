@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from rich.console import Console
 
 from linnet.preprocess import PreprocessSpec
@@ -58,7 +59,7 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path 
         resolved = recipe.model_dump(mode="json")
         if state is None:
             state = Checkpoint(resolved, dataset.fingerprint)
-        if state.recipe != resolved:
+        if not _is_of(state, resolved):
             raise ResumeMismatch(directory, "The recipe")
         if state.data != dataset.fingerprint:
             raise ResumeMismatch(directory, "The data")
@@ -201,6 +202,14 @@ def _previous_state(directory: Path) -> Checkpoint:
     if not is_resumable(directory):
         raise NothingToResume(directory)
     return load_checkpoint(directory)
+
+
+def _is_of(state: Checkpoint, resolved: dict[str, Any]) -> bool:
+    """Tell whether the state is of this recipe; one that an older version wrote has the defaults of newer keys."""
+    try:
+        return Recipe.model_validate(state.recipe).model_dump(mode="json") == resolved
+    except ValidationError:
+        return False
 
 
 def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:

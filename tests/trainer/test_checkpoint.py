@@ -101,6 +101,23 @@ def test_a_phase_continued_from_a_file_keeps_the_best_of_equals(tmp_path: Path) 
     assert all(torch.equal(tensor, rest.state_dict()[name]) for name, tensor in whole.state_dict().items())
 
 
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_the_last_epoch_is_kept_though_the_kill_came_right_after_it(tmp_path: Path, ema_decay: float) -> None:
+    phase = tiny_phase("all", epochs=3, ema_decay=ema_decay).model_copy(update={"keep": "last"})
+    train, val = tiny_split(24, seed=1), tiny_split(30, seed=2)
+    whole, rest = tiny_network(), tiny_network()
+
+    def save(state: Checkpoint) -> None:
+        save_checkpoint(tmp_path, state)
+
+    run_phase(Learner(whole, phase, train, val), phase, 0, Checkpoint({}, ""), Watch(save, quiet()))
+    state = load_checkpoint(tmp_path)
+    assert state.epoch == 3
+    rest.load_state_dict(state.network)
+    run_phase(Learner(rest, phase, train, val), phase, 0, state, Watch(save, quiet()))
+    assert all(torch.equal(tensor, rest.state_dict()[name]) for name, tensor in whole.state_dict().items())
+
+
 def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, Checkpoint(recipe={}, data="", epoch=1))
     (tmp_path / STAGING_FILE).symlink_to("/dev/full")

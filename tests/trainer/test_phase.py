@@ -1,4 +1,4 @@
-"""A phase leaves the best of its epochs behind, and never something worse than it found."""
+"""A phase leaves the best of its epochs behind, and never something worse than it found, unless it is told to."""
 
 from __future__ import annotations
 
@@ -69,6 +69,18 @@ def test_the_state_before_the_phase_is_a_candidate(unfreeze: str) -> None:
     assert max(row.val_accuracy for row in state.history[1:]) < state.history[0].val_accuracy == 1.0
     assert state.best_epoch == 0
     assert not changed(before, network)
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(ema_decay: float) -> None:
+    network = tiny_network()
+    carry_out(network, tiny_phase("all", epochs=12, lr=5e-2))
+    misleading = Split(TRAIN.images, (TRAIN.labels + 1) % 3)
+    phase = tiny_phase("all", epochs=2, lr=0.3, ema_decay=ema_decay).model_copy(update={"keep": "last"})
+    state, diary = carry_out(network, phase, misleading)
+    assert state.best_epoch == 0, "the last is the best, so nothing is tested"
+    assert not changed(diary.candidates[2], network)
+    assert changed(state.best, network)
 
 
 def test_of_equal_accuracies_the_lowest_loss_is_kept() -> None:

@@ -137,6 +137,25 @@ def test_resuming_wants_the_same_recipe(run_dir: Path, recipe: Recipe, tmp_path:
         train(recipe.model_copy(update={"seed": 4}), directory, resume=True)
 
 
+def test_a_run_of_before_a_key_was_known_is_resumed(run_dir: Path, recipe: Recipe, tmp_path: Path) -> None:
+    directory = unfinished(run_dir, tmp_path / "run")
+    state = load_checkpoint(directory)
+    for phase in state.recipe["phase"]:
+        del phase["keep"]
+    save_checkpoint(directory, state)
+    train(recipe, directory, resume=True)
+    assert (directory / "weights.safetensors").read_bytes() == (run_dir / "weights.safetensors").read_bytes()
+
+
+def test_resuming_refuses_a_state_whose_recipe_it_cannot_read(run_dir: Path, recipe: Recipe, tmp_path: Path) -> None:
+    directory = unfinished(run_dir, tmp_path / "run")
+    state = load_checkpoint(directory)
+    state.recipe["of_a_later_version"] = True
+    save_checkpoint(directory, state)
+    with pytest.raises(ResumeMismatch, match="The recipe changed since"):
+        train(recipe, directory, resume=True)
+
+
 def test_resuming_wants_the_same_data(run_dir: Path, recipe: Recipe, tmp_path: Path) -> None:
     directory = unfinished(run_dir, tmp_path / "run")
     state = load_checkpoint(directory)

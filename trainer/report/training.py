@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from trainer.history import Epoch
 from trainer.recipe import Augment, Phase
 from trainer.report.charts import draw_curves, to_png
@@ -18,8 +20,8 @@ def training_section(material: Material) -> Section:
         _phase_row(phase, [row for row in material.history if row.phase == phase.name]) for phase in record.recipe.phase
     ]
     text = (
-        f"{duration(record.seconds)} of training and validation on {record.device}, seed {record.seed}. Each phase "
-        "ends with the weights that scored best on the validation split; the test split played no part."
+        f"{duration(record.seconds)} of training and validation on {record.device}, seed {record.seed}. "
+        f"{_kept(record.recipe.phase)}; the test split played no part."
     )
     caption = (
         "Loss, accuracy and the highest learning rate over the epochs; a dotted line begins each phase. Rates near "
@@ -28,6 +30,13 @@ def training_section(material: Material) -> Section:
     )
     curves = Picture("curves", to_png(draw_curves(material.history)), caption)
     return Section("Training", [Text(text), Table(header, rows, left=4), curves])
+
+
+def _kept(phases: Sequence[Phase]) -> str:
+    """Say which weights each phase handed on."""
+    rule = "Each phase ends with the weights that scored best on the validation split"
+    passed_through = [phase.name for phase in phases if phase.keep == "last"]
+    return f"{rule}, or with those of its last epoch: {', '.join(passed_through)}" if passed_through else rule
 
 
 def _phase_row(phase: Phase, epochs: list[Epoch]) -> tuple[str, ...]:
