@@ -70,6 +70,16 @@ class CannotRecover(LinnetError):
         )
 
 
+class AnotherRun(UsageError):
+    """A bundle is to be held against a run that it does not come from."""
+
+    def __init__(self, bundle: Path, run: Path) -> None:
+        super().__init__(
+            f"The bundle {bundle} does not come from {run}, whose classes or preprocessing are others: name the run "
+            "that it was exported from."
+        )
+
+
 class WouldOverwrite(UsageError):
     """A file that is to be written is there already."""
 

@@ -34,6 +34,7 @@ class Hold:
             raise Overloaded
         self.bytes += count
         self._admission.bytes += count
+        self._admission.announce()
 
 
 class Admission:

@@ -127,6 +127,7 @@ class Batcher:
 
     def _serve(self) -> None:
         while batch := self._next_batch():
+            left_waiting = len(self._waiting)
             begin_s = time.perf_counter()
             outcomes: Sequence[Outcome]
             try:
@@ -136,7 +137,7 @@ class Batcher:
                 logger.exception("A batch of %d images failed", len(batch))
                 done, outcomes = None, [_FAILED] * len(batch)
             if self._on_batch is not None and done is not None and done.outputs is not None:
-                self._on_batch(len(done.outputs.probabilities), len(self._waiting), done.seconds)
+                self._on_batch(len(done.outputs.probabilities), left_waiting, done.seconds)
             _hand_over(batch, outcomes)
             # A lane that waits for the next batch must not hold the last one.
             del batch, done, outcomes

@@ -1,7 +1,7 @@
-"""Bounds what uvicorn leaves open on a connection: a request's head in time and size, and the rest of a refused body.
+"""Bounds what uvicorn leaves open on a connection: a head in time and size, the rest of a refused body, unread answers.
 
-Without them a client that sends a byte now and then holds a connection, and one that never ends its headers or trailers
-holds memory, for as long as it likes. Must not import ONNX Runtime.
+Without them a client that sends a byte now and then holds a connection, and one that never ends its headers or
+trailers, or does not read what it asked for, holds memory, for as long as it likes. Must not import ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ MAX_HEAD_BYTES = 64 * 1024
 def bounded_protocol(
     head_timeout_s: float, rest_timeout_s: float, on_unparsed: Callable[[str], None]
 ) -> type[asyncio.Protocol]:
-    """Return uvicorn's httptools protocol with a time for heads and one for what follows an early answer, seconds.
+    """Return uvicorn's httptools protocol with a time for heads, seconds, and another.
+
+    That one is for what follows an early answer, and for a client that reads nothing of a large answer.
 
     `on_unparsed` is told the code of every request that is refused because it is no HTTP.
     """
@@ -35,6 +37,7 @@ def bounded_protocol(
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self._deadline: asyncio.TimerHandle | None = None
+            self._patience: asyncio.TimerHandle | None = None  # with a client that does not read
             self._head_bytes = 0  # received since the last complete head or piece of a body
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -43,6 +46,7 @@ def bounded_protocol(
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._clear_deadline()
+            self._clear_patience()
             if self._is_answering():
                 exchange = self.cycle.scope.get("state", {}).get("exchange")
                 if exchange is not None:  # the request's task may not have begun
@@ -97,6 +101,34 @@ def bounded_protocol(
             if self.cycle.response_complete and self.cycle.more_body:
                 self._close_in(rest_timeout_s)
 
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._expect_reading()
+
+        def resume_writing(self) -> None:
+            self._clear_patience()
+            super().resume_writing()
+
+        def timeout_keep_alive_handler(self) -> None:
+            self._leave()
+
+        def _expect_reading(self) -> None:
+            unread = self.transport.get_write_buffer_size()
+            self._patience = self.loop.call_later(rest_timeout_s, self._look_whether_it_reads, unread)
+
+        def _look_whether_it_reads(self, unread_before: int) -> None:
+            if self.transport.get_write_buffer_size() < unread_before:
+                self._expect_reading()
+            else:
+                self.transport.abort()
+
+        def _leave(self) -> None:
+            """Close; but to close would wait for what the client has not read in all that time."""
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
+            elif not self.transport.is_closing():
+                self.transport.close()
+
         def _is_answering(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete
 
@@ -108,12 +140,17 @@ def bounded_protocol(
             if self._is_answering():  # a pipelined head is slow, but the request before it has its own deadline
                 self._close_in(seconds)
             else:
-                self.transport.close()
+                self._leave()
 
         def _clear_deadline(self) -> None:
             if self._deadline is not None:
                 self._deadline.cancel()
                 self._deadline = None
+
+        def _clear_patience(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
 
     return BoundedProtocol
 

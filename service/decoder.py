@@ -41,14 +41,18 @@ class Decoder:
 
     def _decode(self, box: list[bytes], spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
         data = box.pop()
-        with self._turn if _unpacked_px(data) > LARGE_PX else nullcontext():
+        with self._turn if _unpacked_px(data, spec) > LARGE_PX else nullcontext():
             return load_image(data, spec, max_pixels=self._max_pixels)
 
 
-def _unpacked_px(data: bytes) -> int:
-    """Return the pixels that decoding will hold, by the header; 0 without one, and for JPEG, which decodes at scale."""
+def _unpacked_px(data: bytes, spec: PreprocessSpec) -> int:
+    """Return the pixels that decoding will hold, by the header; 0 without one.
+
+    0 as well for JPEG that decodes at scale: a progressive one is held whole, at 2 bytes a sample, at any scale.
+    """
     try:
         with Image.open(BytesIO(data), formats=ACCEPTED_FORMATS) as image:
-            return 0 if image.format == "JPEG" else image.width * image.height
+            is_scaled = image.format == "JPEG" and spec.jpeg_draft and "progressive" not in image.info
+            return 0 if is_scaled else image.width * image.height
     except Exception:  # `load_image` says what is wrong
         return 0

@@ -61,7 +61,7 @@ class Fetcher:
         Raises `UrlRefused` where it may not be asked for, `UrlFailed` where it cannot be had, `Overloaded`.
         """
         try:
-            async with asyncio.timeout(self._timeout_s), self._turns:
+            async with self._turns, asyncio.timeout(self._timeout_s):  # the wait has the request's own deadline
                 for _ in range(MAX_REDIRECTS + 1):
                     found = await self._get(_checked(url), hold)
                     if isinstance(found, bytes):

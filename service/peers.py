@@ -69,8 +69,8 @@ class Peers:
         number = self._publish(change)
         own = self._own[number] = asyncio.get_running_loop().create_future()
         try:
+            await own  # as long as it takes, as without other workers
             async with asyncio.timeout(self._timeout_s):
-                await own
                 await self._receipts(number, change)
         except TimeoutError as error:
             raise PeerFailed(change.name, "it took too long") from error

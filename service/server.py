@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import logging.config
 import socket
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from linnet.errors import PathNotFound
 from service.handover import Seat
 from service.lifecycle import Service
 from service.listening import allow_many_connections, listen, url_of
+from service.logs import log_config
 from service.memory import return_large_blocks
 from service.settings import Settings
 from service.supervisor import supervise
@@ -41,6 +43,7 @@ def serve_on(source: socket.socket | Seat, settings: Settings, announce: Callabl
 
     Raises what `serve` raises.
     """
+    logging.config.dictConfig(log_config(settings.log_format, settings.log_level))  # uvicorn comes to it later
     return_large_blocks()
     allow_many_connections()
     gc.disable()  # nothing that is made at the start is garbage; `run` enables it when the models are loaded

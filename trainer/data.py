@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from linnet.image_files import images_in
 from linnet.names import require_text
-from linnet.preprocess import IMAGE_SUFFIXES
 from trainer.cifar10 import unpack_cifar10
 from trainer.contents import digest_files
 from trainer.errors import (
@@ -125,18 +125,14 @@ def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
     """List the classes (folder names, sorted) and images of a class-per-folder tree.
 
     Other files are passed over, and so is whatever is hidden (thumbnails would put one picture into two splits).
-    Raises `TooFewClasses`, `EmptyClass` or `NameNotText`.
+    Raises `TooFewClasses`, `EmptyClass`, `NameNotText`, or `OSError` for a folder that cannot be listed.
     """
     folders = _visible_folders(folder)
     if len(folders) < 2:
         raise TooFewClasses(folder, [path.name for path in folders])
     examples: list[Example] = []
     for label, class_folder in enumerate(folders):
-        images = sorted(
-            path
-            for path in class_folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(path, class_folder) and path.is_file()
-        )
+        images = list(images_in(class_folder))
         if not images:
             raise EmptyClass(class_folder)
         examples += [Example(require_text(path), label) for path in images]
@@ -145,10 +141,6 @@ def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
 
 def _visible_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _is_hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _refuse_single_images(train: Sequence[Example], classes: Sequence[str]) -> None:

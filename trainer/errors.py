@@ -206,12 +206,12 @@ class NonFiniteLoss(LinnetError):
 
 
 class BatchTooSmall(UsageError):
-    """There are fewer images in a batch than parts to compute it in."""
+    """A batch cannot be cut into parts of two images."""
 
     def __init__(self, images: int, processes: int, accumulate: int) -> None:
         super().__init__(
-            f"A batch of {images} images cannot be cut for {processes} processes times {accumulate} parts: "
-            "raise batch_size, lower accumulate, or use fewer processes."
+            f"A batch of {images} images cannot be cut for {processes} processes times {accumulate} parts of two "
+            "images each: raise batch_size, lower accumulate, or use fewer processes."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch.nn import functional as F  # noqa: N812
@@ -74,11 +75,14 @@ def answer_all(
     device = next(network.parameters()).device
     shared = len(images) >= process_count()
     own = images[own_rows(len(images))] if shared else images
-    answers = []
-    for batch in in_batches(own, _batch_size(images)):
-        answers.append(answer(batch.to(device)).float())
-        advance(len(batch))
-    whole = torch.cat(answers)
+    answers = (answer(batch.to(device)).float() for batch in in_batches(own, _batch_size(images)))
+    first = next(answers)
+    whole = first.new_empty((len(own), *first.shape[1:]))  # filled in place: a list and its whole are twice the memory
+    done = 0
+    for part in chain([first], answers):
+        whole[done : done + len(part)] = part
+        done += len(part)
+        advance(len(part))
     return gathered(whole, len(images)) if shared else whole
 
 

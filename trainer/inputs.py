@@ -12,13 +12,15 @@ from torch.fx.experimental.optimization import fuse
 
 from trainer.augment import augment
 from trainer.evaluate import Score, answer_all, evaluate, score_logits
+from trainer.gpu_memory import room_for
 from trainer.mix import Targets, mix, mixes
 from trainer.network import Classifier, frozen_block_count
 from trainer.precision import uses_bfloat16
 from trainer.progress import Reporter
 from trainer.recipe import Augment, Compute, Phase
 
-# The features of a split may take this much memory; where they are larger they are computed each time.
+# The features of a split may take this much memory, and half of what is free on a GPU; where they are larger they are
+# computed each time.
 MOST_CACHED_BYTES = 4 * 1024**3
 
 
@@ -78,7 +80,8 @@ class _Frozen:
             return None
         with torch.autocast(self._network.scale.device.type, torch.bfloat16, enabled=in_bfloat16):
             one = answer_all(self._network, self, images[:1])
-            if one.nbytes * len(images) > MOST_CACHED_BYTES:
+            needed = one.nbytes * len(images)
+            if needed > MOST_CACHED_BYTES or not room_for(needed, one.device):
                 return None
             if self._reporter is None:
                 return answer_all(self._network, self, images)

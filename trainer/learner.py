@@ -54,6 +54,11 @@ class Learner:
         val: Split,
         surroundings: Surroundings = ALONE,
     ) -> None:
+        """Set the network up; raises `BatchTooSmall`, for a norm in training wants two images in every part."""
+        self._batch_size = min(phase.batch_size, len(train.labels))
+        parts = process_count() * phase.accumulate
+        if parts > 1 and self._batch_size < 2 * parts:
+            raise BatchTooSmall(self._batch_size, process_count(), phase.accumulate)
         set_trainable(network, phase.unfreeze)
         self.network = network
         self.optimizer = build_optimizer(network, phase.optim)
@@ -83,9 +88,7 @@ class Learner:
     def train_epoch(self, epoch: int, generator: torch.Generator, reporter: Reporter) -> Trained:
         """Run epoch number `epoch` (from 1). Raises `NonFiniteLoss` before the step that it would spoil."""
         train_mode(self.network)
-        size = min(self._phase.batch_size, len(self.labels))
-        if size < process_count() * self._phase.accumulate:
-            raise BatchTooSmall(size, process_count(), self._phase.accumulate)
+        size = self._batch_size
         steps = len(self.labels) // size
         optim = self._phase.optim
         schedule_steps = (optim.schedule_epochs or self._phase.epochs) * steps

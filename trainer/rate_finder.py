@@ -12,7 +12,9 @@ import numpy.typing as npt
 import torch
 
 from trainer.data import Example, find_dataset
+from trainer.gpu_memory import told_when_full
 from trainer.images import decode, labels_of
+from trainer.input_check import check_sizes
 from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
 from trainer.memory import keep_freed_blocks
@@ -56,11 +58,13 @@ class Sweep:
         return float(self.rates[self.smoothed.argmin()])
 
 
+@told_when_full()
 def find_rate(recipe: Recipe, phase_name: str | None = None, *, reporter: Reporter) -> Sweep:
     """Sweep the learning rate of a phase, the first unless named, and write nothing.
 
     The phase begins with the recipe's own weights, whatever phases stand before it, and sees as many training images
-    as the sweep needs. Raises `UnknownPhase`, a `DataError` or what `build_classifier` raises.
+    as the sweep needs. Raises `UnknownPhase`, `InputRefused`, `BatchTooSmall`, a `DataError` or what
+    `build_classifier` raises.
     """
     phase = _phase(recipe, phase_name)
     keep_freed_blocks()
@@ -69,6 +73,7 @@ def find_rate(recipe: Recipe, phase_name: str | None = None, *, reporter: Report
     few = _sample(dataset.train, STEPS * phase.batch_size, recipe.seed)
     torch.manual_seed(recipe.seed)
     network = build_classifier(recipe.network, len(dataset.classes), recipe.preprocess)
+    check_sizes(network, recipe)
     network = network.to(chosen_device())
     reporter.start(f"decode {len(few)} images at {spec.size_px} px", len(few))
     train = Split(decode(few, spec, reporter.advance), labels_of(few))

@@ -69,7 +69,7 @@ class Optim(Table):
     schedule_epochs: int = Field(
         default=0, ge=0, description="length of the schedule in epochs, where it is not that of the phase; 0 is that"
     )
-    warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the phase with a linearly rising rate")
+    warmup: float = Field(default=0.1, ge=0.0, lt=1.0, description="share of the schedule with a linearly rising rate")
     label_smoothing: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="share of the target that is spread over all classes"
     )
@@ -136,7 +136,7 @@ class Phase(Table):
     cache_features: bool = Field(
         default=True,
         description="what is frozen computes its features once where nothing augments them, always for validation, if "
-        "they fit 4 GiB; false lets a head phase augment",
+        "they fit 4 GiB, and half of what a GPU has free; false lets a head phase augment",
     )
     optim: Optim = Optim()
     augment: Augment = Augment()
@@ -158,6 +158,11 @@ class Phase(Table):
     def _ends_within_its_schedule(self) -> Phase:
         if 0 < self.optim.schedule_epochs < self.epochs:
             raise ValueError(f"optim.schedule_epochs must be 0 or at least the phase's {self.epochs} epochs")
+        if self.optim.schedule_epochs * self.optim.warmup >= self.epochs:
+            raise ValueError(
+                f"optim.warmup {self.optim.warmup:g} of optim.schedule_epochs {self.optim.schedule_epochs} is the "
+                f"phase's {self.epochs} epochs or more, and optim.lr would not be reached: lower optim.warmup"
+            )
         return self
 
     @model_validator(mode="after")

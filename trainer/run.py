@@ -91,6 +91,8 @@ def read_run(directory: Path) -> RunRecord:
         return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunNotFound(directory) from error
+    except UnicodeDecodeError as error:
+        raise InvalidRun(path, first_line(error)) from error
     except ValidationError as error:
         raise InvalidRun(path, first_problem(error)) from error
 

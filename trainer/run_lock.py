@@ -29,13 +29,15 @@ def sole_writer(directory: Path) -> Iterator[None]:
     """Hold the folder, which need not exist yet, against other trainings; the system lets go when a process ends.
 
     The lock is a file in the nearest folder above that is there, which whoever shares the run shares as well; where
-    none can be made, nothing is held, and the run cannot be written either. Raises `RunInUse`.
+    none can be made, nothing is held, and the run cannot be written either. A training that began before that folder
+    was there holds a file further up. Raises `RunInUse`.
     """
     whole = directory.resolve()
-    folder = next(place for place in whole.parents if place.is_dir())
-    digest = hashlib.sha256(os.fsencode(whole.relative_to(folder))).hexdigest()[:16]
-    path = folder / f".linnet-run-{digest}.lock"
+    path, *further_up = (_lock_file(whole, folder) for folder in whole.parents if folder.is_dir())
     try:
+        for other in further_up:
+            if other.exists():
+                _release(other, _lock(other))
         file = _lock(path)
     except BlockingIOError as error:
         raise RunInUse(directory) from error
@@ -44,9 +46,18 @@ def sole_writer(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if file is not None:
-            path.unlink(missing_ok=True)
-            file.close()
+        _release(path, file)
+
+
+def _lock_file(run: Path, folder: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(run.relative_to(folder))).hexdigest()[:16]
+    return folder / f".linnet-run-{digest}.lock"
+
+
+def _release(path: Path, file: IO[str] | None) -> None:
+    if file is not None:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def _lock(path: Path) -> IO[str] | None:

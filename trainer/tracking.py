@@ -137,7 +137,7 @@ class Mlflow:
         """Add one point to each of the curves named."""
         now_ms = int(time.time() * 1000)
         metrics = [self._metric(tag, value, now_ms, step) for tag, value in scalars.items()]
-        self._id_file.write_text(self._run_id, encoding="utf-8")
+        self._try(lambda: self._id_file.write_text(self._run_id, encoding="utf-8"))
         self._try(lambda: self._client.log_batch(self._run_id, metrics=metrics))
 
     def close(self, *, finished: bool) -> None:

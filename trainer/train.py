@@ -21,6 +21,7 @@ from trainer.disk import check_space
 from trainer.errors import FolderTaken, NothingToResume, ResumeMismatch, RunExists
 from trainer.evaluation import write_evaluation
 from trainer.final_evaluation import evaluate_splits
+from trainer.gpu_memory import room_for, told_when_full
 from trainer.history import write_history
 from trainer.image_cache import decode_cached
 from trainer.images import decode, labels_of
@@ -40,6 +41,7 @@ from trainer.tracking import Tracker, open_dashboards
 SplitName = Literal["train", "val", "test"]
 
 
+@told_when_full()
 def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path | None = None) -> RunRecord:
     """Carry out a recipe, write the run into `directory` and return its record; progress goes to stderr.
 
@@ -48,7 +50,7 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path 
     images are kept in the folder `cache`, if one is named. Several processes that `torchrun` started train together.
     Raises `RunExists`, `RunInUse`, `FolderTaken`, `NothingToResume`, `ResumeMismatch`, a `DataError`,
     `WeightsNotFound`, `WeightsMismatch`, `InputRefused`, `DiskFull`, `BatchTooSmall`, `MlflowMissing`,
-    `MlflowUnreachable` or `NonFiniteLoss`.
+    `MlflowUnreachable`, `GpuFull` or `NonFiniteLoss`.
     """
     keep_freed_blocks()
     with distributed.joined(), sole_writer(directory) if distributed.leads() else nullcontext():
@@ -215,7 +217,7 @@ def _is_of(state: Checkpoint, resolved: dict[str, Any]) -> bool:
 def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:
     """Build the network where it will run, with the weights of the checkpoint if there are any."""
     torch.manual_seed(recipe.seed)
-    network = build_classifier(recipe.network, len(dataset.classes), recipe.preprocess)
+    network = build_classifier(recipe.network, len(dataset.classes), recipe.preprocess, pretrained=not state.network)
     check_sizes(network, recipe)
     if state.network:
         network.load_state_dict(state.network)
@@ -225,9 +227,8 @@ def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:
 
 def _on_the_device(images: torch.Tensor) -> torch.Tensor:
     """Move images to the device where they take no more than half of its free memory."""
-    if chosen_device() == "cuda" and images.nbytes < torch.cuda.mem_get_info()[0] / 2:
-        return images.to("cuda")
-    return images
+    device = torch.device(chosen_device())
+    return images.to(device) if room_for(images.nbytes, device) else images
 
 
 def _largest_run_bytes(network: Classifier) -> int:

@@ -11,7 +11,7 @@ import typer
 
 from linnet import __version__
 from linnet.cli.predict import predict
-from linnet.errors import GateError, LinnetError, MissingExtra, Stopped, UsageError
+from linnet.errors import GateError, LinnetError, MissingExtra, PathNotFound, Stopped, UsageError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_GATE, EXIT_STOPPED = 1, 2, 3, 130
 
@@ -165,6 +165,8 @@ def lr_find(
     from trainer.recipe_file import load_recipe
     from trainer.report.charts import draw_sweep, to_png
 
+    if not output.parent.is_dir():
+        raise PathNotFound(output.parent, "folder for the plot")
     with Reporter() as reporter:
         sweep = find_rate(load_recipe(recipe, overrides or []), phase, reporter=reporter)
         replace_file(output, to_png(draw_sweep(sweep)), "free some, or name another --output")

@@ -19,10 +19,10 @@ EXIT_FAILURE = 1
 
 
 class TwoModels(UsageError):
-    """A service and a bundle cannot both answer."""
+    """A bundle is named, and something else that is to answer as well."""
 
-    def __init__(self) -> None:
-        super().__init__("The option --url asks a service and --bundle answers here: give one of them.")
+    def __init__(self, option: str) -> None:
+        super().__init__(f"The options --bundle and {option} each say what is to answer: give one of them.")
 
 
 def predict(  # noqa: PLR0913
@@ -51,8 +51,8 @@ def predict(  # noqa: PLR0913
     from linnet.cli.sources import Sources
     from linnet.cli.tally import Tally
 
-    if url and bundle:
-        raise TwoModels
+    if bundle and (url or model):
+        raise TwoModels("--url" if url else "--model")
     if skip_done and (output is None or table):
         raise NothingToContinue
     if output and output.exists() and not skip_done:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import glob
 import lzma
-import os
 import sys
 import zipfile
 import zlib
@@ -19,8 +18,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from linnet.errors import LinnetError, PathNotFound
+from linnet.image_files import images_in, is_image_name
 from linnet.names import require_text
-from linnet.preprocess import IMAGE_SUFFIXES
 
 STANDARD_INPUT = "-"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -103,24 +102,6 @@ def _expand(path: Path) -> list[Path]:
     return found
 
 
-def images_in(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Walk a folder in order, through links but in no circle, and without what is hidden."""
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    with os.scandir(folder) as scan:
-        entries = sorted((entry.name, entry.is_dir()) for entry in scan)
-    for name, is_folder in entries:
-        if is_folder and not name.startswith("."):
-            yield from images_in(folder / name, above | {here})
-        elif _is_image(name) and (folder / name).is_file():
-            yield folder / name
-
-
-def _is_image(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-
-
 def _members(name: str, file: Path | BytesIO) -> Iterator[Source]:
     """List the images in a zip by name; the archive stays open as long as one of its sources is there to be read."""
     try:
@@ -130,7 +111,7 @@ def _members(name: str, file: Path | BytesIO) -> Iterator[Source]:
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
         parts = PurePosixPath(member.filename).parts
         is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-        if parts and not member.is_dir() and not is_hidden and _is_image(parts[-1]):
+        if parts and not member.is_dir() and not is_hidden and is_image_name(parts[-1]):
             yield Source(f"{name}/{member.filename}", partial(_unpack, archive, member))
 
 

@@ -50,6 +50,16 @@ INFER: dict[str, Any] = {
         TIMEOUT_PARAMETER,
     ],
 }
+INFER_ANSWER: dict[str, Any] = {
+    "description": "The outputs: in JSON, or in binary behind the JSON where the request asks for that",
+    "content": {"application/octet-stream": _BINARY},
+    "headers": {
+        JSON_LENGTH_HEADER: {
+            "description": "bytes of JSON before the tensors, where they are binary",
+            "schema": {"type": "integer", "minimum": 0},
+        }
+    },
+}
 INDEX: dict[str, Any] = {
     "requestBody": {"required": False, "content": {"application/json": {"schema": IndexRequest.model_json_schema()}}}
 }

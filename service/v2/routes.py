@@ -95,7 +95,10 @@ async def get_model(request: Request, name: str, version: str | None = None) -> 
     )
 
 
-_INFER_RESPONSES = openapi.error_responses(400, 401, 404, 408, 413, 415, 500, 503, 504)
+_INFER_RESPONSES = {
+    200: openapi.INFER_ANSWER,
+    **openapi.error_responses(400, 401, 404, 408, 413, 415, 500, 503, 504),
+}
 
 
 @router.post(

@@ -28,6 +28,7 @@ def test_the_result_is_a_rate_and_a_plot(linnet: Linnet, recipe_file: Path, tmp_
         (("--phase", "neck"), 2, "The recipe has no phase 'neck': choose one of head, tail."),
         (("--set", "data.path={tmp}/none"), 1, "There is no data at {tmp}/none: set data.path to a folder"),
         (("--set", "phase.head.batch_size=1"), 2, "The recipe"),
+        (("--output", "{tmp}/none/sweep.png"), 2, "There is no folder for the plot at {tmp}/none: check the path."),
     ],
 )
 def test_a_mistake_is_one_sentence(  # noqa: PLR0913

@@ -112,7 +112,12 @@ def test_the_highest_version_of_the_first_name_is_the_default(
         (
             ("{photo}", "--url", "http://x", "--bundle", "y"),
             2,
-            "The option --url asks a service and --bundle answers here: give",
+            "The options --bundle and --url each say what is to answer: give one",
+        ),
+        (
+            ("{photo}", "--bundle", "y", "--model", "x"),
+            2,
+            "The options --bundle and --model each say what is to answer",
         ),
         (("{photo}", "--skip-done"), 2, "`--skip-done` continues the JSON lines of a file: name it with --output."),
         (("{photo}", "--skip-done", "--table", "--output", "x"), 2, "`--skip-done` continues the JSON lines of a file"),

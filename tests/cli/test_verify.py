@@ -43,6 +43,17 @@ def test_another_network_than_the_runs_exits_with_3(
     assert "The parity gate failed" in answer.err
 
 
+def test_the_run_of_another_bundle_is_refused(
+    linnet: Linnet, full_bundle_dir: Path, run_dir: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(run_dir, tmp_path / "run"))
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"classes": ["cat", "dog"]}))
+    answer = linnet("verify", full_bundle_dir, "--run", run)
+    assert answer.code == 2
+    assert answer.complaint.startswith(f"The bundle {full_bundle_dir} does not come from {run}, whose classes")
+
+
 def test_a_damaged_file_is_found(linnet: Linnet, own_bundle: Path) -> None:
     path = own_bundle / "model.int8.onnx"
     path.write_bytes(path.read_bytes()[:-1])

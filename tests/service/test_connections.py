@@ -94,3 +94,27 @@ def test_what_is_no_http_behind_a_head_in_the_same_packet_is_answered(server: Se
     after = by_label(httpx.get(f"{server.url}/metrics").text, "linnet_requests_total", "code")
     assert sum(after.values()) - sum(before.values()) == 2  # and the question for the metrics before
     assert after["invalid_http",] - before.get(("invalid_http",), 0) == 1
+
+
+def test_a_client_that_reads_nothing_is_let_go(models_dir: Path) -> None:
+    """Otherwise what it asked for lies in memory for as long as it likes, and a SIGTERM waits for it."""
+    with ServerProcess(models_dir, body_timeout_ms=500) as server, server.connect() as connection:
+        connection.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 600)  # far more than sockets hold
+        end_s = time.monotonic() + 20
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < end_s:
+                time.sleep(0.1)
+                connection.sendall(b"G")
+        assert httpx.get(f"{server.url}/healthz").status_code == 200
+
+
+def test_a_client_that_reads_slowly_gets_everything(models_dir: Path) -> None:
+    with ServerProcess(models_dir, body_timeout_ms=500) as server, server.connect() as connection:
+        one = len(httpx.get(f"{server.url}/openapi.json").content)
+        request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
+        connection.sendall((request + b"\r\n") * 299 + request + b"Connection: close\r\n\r\n")
+        received = 0
+        while piece := connection.recv(1_000_000, socket.MSG_WAITALL):
+            received += len(piece)
+            time.sleep(0.1)
+        assert received > 300 * one

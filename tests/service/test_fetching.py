@@ -18,7 +18,7 @@ from linnet.errors import ImageError
 from service.admission import Admission
 from service.app import create_app
 from service.errors import UrlFailed, UrlRefused
-from service.fetching import Fetcher, is_public
+from service.fetching import MAX_AT_ONCE, Fetcher, is_public
 from service.settings import Settings
 from tests.service.bundles import png
 from tests.service.running import client_of, service_at
@@ -179,6 +179,20 @@ def test_a_request_mixes_urls_and_images(models_dir: Path, site: str) -> None:
     assert (first["filename"], first["label"]) == (f"{site}/image", "green")
     assert second["error"]["code"] == "url_failed"
     assert third["error"]["code"] == "unsupported_image"
+
+
+def test_the_time_to_fetch_begins_when_it_is_its_turn(site: str) -> None:
+    """A host that stays silent takes every turn; whoever waits behind it has not failed."""
+
+    async def scenario() -> list[object]:
+        fetcher = Fetcher(700, 100_000, lambda _: True)
+        with Admission(100, 1_000_000).admit() as hold:
+            urls = [f"{site}/slow"] * MAX_AT_ONCE + [f"{site}/image"]
+            return await asyncio.gather(*(fetcher(url, hold) for url in urls), return_exceptions=True)
+
+    *slow, last = asyncio.run(scenario())
+    assert all(isinstance(found, UrlFailed) for found in slow)
+    assert last == png("green")
 
 
 def test_images_that_do_not_fit_together_are_refused_and_nothing_of_them_is_held(models_dir: Path, site: str) -> None:

@@ -132,8 +132,8 @@ def test_what_is_pending_is_seen(models_dir: Path) -> None:
         async with client_of(app) as client:
             admission: Admission = app.state.service.admission
             with admission.admit() as hold:
-                hold.add_bytes(7)
                 hold.add_images(2)
+                hold.add_bytes(7)
                 return samples((await client.get("/metrics")).text)
 
     found = asyncio.run(scenario())

@@ -145,6 +145,15 @@ def test_images_in_folders_of_a_class_and_in_capitals_count(tmp_path: Path) -> N
     assert len(everything(find_dataset(Data(path=tmp_path), seed=0))) == 31
 
 
+def test_a_linked_folder_of_a_class_counts(tmp_path: Path) -> None:
+    write_empty_files(tmp_path / "photos", COUNTS)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "1.jpg").touch()
+    (tmp_path / "photos" / "ant" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "photos" / "ant" / "circle").symlink_to(tmp_path / "photos" / "ant")
+    assert len(everything(find_dataset(Data(path=tmp_path / "photos"), seed=0))) == 31
+
+
 @pytest.mark.parametrize(
     ("counts", "error", "sentence"),
     [

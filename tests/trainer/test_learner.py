@@ -10,7 +10,7 @@ import torch
 
 from linnet.preprocess import PreprocessSpec
 from tests.trainer.networks import changed, copy_of, quiet, tiny_network, tiny_phase, tiny_split
-from trainer.errors import NonFiniteLoss
+from trainer.errors import BatchTooSmall, NonFiniteLoss
 from trainer.evaluate import evaluate, in_batches, predict_logits, score_logits
 from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
@@ -67,6 +67,13 @@ def test_a_head_phase_without_the_cache_sees_the_features_it_would_have_cached(n
     before = copy_of(network)
     for learner in (cached, uncached):
         assert {name.split(".")[0] for name in changed(before, learner.network)} == {"head"}
+
+
+def test_a_batch_has_two_images_for_every_part() -> None:
+    """A norm in training cannot do with one where the maps are a single pixel."""
+    phase = tiny_phase(batch_size=16).model_copy(update={"accumulate": 8})
+    with pytest.raises(BatchTooSmall, match="A batch of 12 images cannot be cut for 1 processes times 8 parts of two"):
+        Learner(tiny_network(), phase, tiny_split(12), tiny_split(6))
 
 
 @pytest.mark.parametrize("accumulate", [2, 4, 5])

@@ -11,6 +11,7 @@ import torch
 
 from tests.trainer.networks import quiet, tiny_network, tiny_phase, tiny_split
 from trainer import rate_finder
+from trainer.input_check import InputRefused
 from trainer.inputs import Split
 from trainer.learner import Learner
 from trainer.rate_errors import NoRateFound, UnknownPhase
@@ -62,6 +63,15 @@ def test_every_phase_can_be_swept(recipe: Recipe) -> None:
 def test_a_phase_that_is_not_there_is_named(recipe: Recipe) -> None:
     with pytest.raises(UnknownPhase, match="no phase 'neck': choose one of head, tail"):
         find_rate(recipe, "neck", reporter=quiet())
+
+
+def test_a_size_that_the_backbone_cannot_take_is_refused(recipe: Recipe) -> None:
+    network = recipe.network.model_copy(update={"backbone": "vgg16", "weights": "none"})
+    small = recipe.model_copy(
+        update={"network": network, "preprocess": recipe.preprocess.model_copy(update={"size_px": 16})}
+    )
+    with pytest.raises(InputRefused, match="vgg16 cannot take images of 16 px"):
+        find_rate(small, reporter=quiet())
 
 
 def test_the_data_are_left_alone(recipe: Recipe, photos: Path) -> None:

@@ -115,6 +115,10 @@ def test_an_unfrozen_head_phase_is_augmented_like_the_others(tmp_path: Path) -> 
             "phase.1: optim.schedule_epochs must be 0 or at least the phase's 8 epochs.",
         ),
         (
+            TEXT.replace("lr = 1e-3", "lr = 1e-3\nschedule_epochs = 80\nwarmup = 0.1"),
+            "phase.1: optim.warmup 0.1 of optim.schedule_epochs 80 is the phase's 8 epochs or more, and optim.lr would",
+        ),
+        (
             TEXT.replace("epochs = 8", "epochs = 8\nbatch_size = 6\naccumulate = 4"),
             "phase.1: a batch of 6 cannot be cut into 4 parts of two images.",
         ),

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from linnet.bundle import sha256_of
@@ -25,6 +26,7 @@ from trainer.errors import (
 )
 from trainer.evaluate import evaluate
 from trainer.evaluation import EVALUATION_FILE
+from trainer.gpu_memory import GpuFull
 from trainer.images import decode, labels_of
 from trainer.input_check import InputRefused
 from trainer.recipe import Data, Recipe
@@ -206,6 +208,15 @@ def test_weights_come_back_as_they_were_written(run_dir: Path) -> None:
     assert all((state[name] == tensor).all() for name, tensor in stored.items())
 
 
+def test_a_full_gpu_is_said_in_a_sentence(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("trainer.train.run_phase", fill)
+    with pytest.raises(GpuFull, match=r"does not suffice \(CUDA out of memory. Tried .*\): lower batch_size"):
+        train(recipe, tmp_path / "run")
+
+
 def test_two_trainings_do_not_share_a_folder(recipe: Recipe, tmp_path: Path) -> None:
     """The folder appears only after decoding, so its absence says nothing."""
     run = tmp_path / "run"
@@ -217,6 +228,30 @@ def test_two_trainings_do_not_share_a_folder(recipe: Recipe, tmp_path: Path) -> 
     with sole_writer(run):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_trainings_do_not_share_a_folder_whose_parent_came_later(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "pets"
+    with sole_writer(run):
+        run.mkdir(parents=True)
+        with pytest.raises(RunInUse), sole_writer(run):
+            pass
+    with sole_writer(run):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs", "pets"]
+
+
+def test_a_run_is_resumed_without_the_weights_that_it_began_with(run_dir: Path, recipe: Recipe, tmp_path: Path) -> None:
+    weights = tmp_path / "published.safetensors"
+    shutil.copy(recipe.network.weights, weights)
+    began_with = recipe.model_copy(update={"network": recipe.network.model_copy(update={"weights": str(weights)})})
+    directory = unfinished(run_dir, tmp_path / "run")
+    state = load_checkpoint(directory)
+    state.recipe = began_with.model_dump(mode="json")
+    save_checkpoint(directory, state)
+    weights.unlink()
+    train(began_with, directory, resume=True)
+    assert (directory / "weights.safetensors").read_bytes() == (run_dir / "weights.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("backbone", ["vgg16", "inception_v3", "timm/vit_tiny_patch16_224"])

@@ -15,9 +15,24 @@ from trainer.report.wording import duration, percent
 def training_section(material: Material) -> Section:
     """Show the phases and the curves."""
     record = material.record
-    header = ("Phase", "Trains", "Optimizer", "Augmentation", "Epochs", "Batch", "Best validation accuracy", "Time")
+    header = (
+        "Phase",
+        "Trains",
+        "Optimizer",
+        "Size, px",
+        "Augmentation",
+        "Epochs",
+        "Batch",
+        "Best validation accuracy",
+        "Time",
+    )
     rows = [
-        _phase_row(phase, [row for row in material.history if row.phase == phase.name]) for phase in record.recipe.phase
+        _phase_row(
+            phase,
+            phase.size_px or record.preprocess.size_px,
+            [row for row in material.history if row.phase == phase.name],
+        )
+        for phase in record.recipe.phase
     ]
     text = (
         f"{duration(record.seconds)} of training and validation on {record.device}, seed {record.seed}. "
@@ -29,7 +44,7 @@ def training_section(material: Material) -> Section:
         "Training figures are those of augmented images while the weights moved, label smoothing in the loss."
     )
     curves = Picture("curves", to_png(draw_curves(material.history)), caption)
-    return Section("Training", [Text(text), Table(header, rows, left=4), curves])
+    return Section("Training", [Text(text), Table(header, rows, left=5), curves])
 
 
 def _kept(phases: Sequence[Phase]) -> str:
@@ -39,13 +54,14 @@ def _kept(phases: Sequence[Phase]) -> str:
     return f"{rule}, or with those of its last epoch: {', '.join(passed_through)}" if passed_through else rule
 
 
-def _phase_row(phase: Phase, epochs: list[Epoch]) -> tuple[str, ...]:
+def _phase_row(phase: Phase, size_px: int, epochs: list[Epoch]) -> tuple[str, ...]:
     best = max(epochs, key=lambda row: row.merit, default=None)
     optim = phase.optim
     return (
         phase.name,
         {"head": "head", "all": "all layers"}.get(str(phase.unfreeze), f"head, last {_last(phase.unfreeze)}"),
         f"{optim.name} {optim.lr:g}, {optim.schedule}",
+        str(size_px),
         _augmentation(phase.augment),
         f"{max((row.epoch for row in epochs), default=0)} of {phase.epochs}",
         str(phase.batch_size),

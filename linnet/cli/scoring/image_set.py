@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from linnet.cli.scoring.errors import NothingToScore, SetUnusable
-from linnet.cli.sources import images_in
+from linnet.image_files import images_in
 from linnet.names import require_text
 from linnet.preprocess import IMAGE_SUFFIXES
 
