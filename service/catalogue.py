@@ -51,6 +51,7 @@ class Catalogue:
         self._change = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: Future[_Read] | None = None
+        self.on_return: Callable[[str], None] | None = None  # told of an unloaded name that a look at the folder loads
         self.loading: asyncio.Task[None] | None = None
 
     @property
@@ -62,10 +63,13 @@ class Catalogue:
             raise NotReady("the models could not be loaded")
         raise NotReady("models are being loaded")
 
-    def begin(self, unloaded: Sequence[str] = ()) -> None:
-        """Begin to read the models on a thread, those of the `unloaded` names left out; needs no event loop."""
+    def begin(self, unloaded: Sequence[str] = (), too_late: Sequence[Path] = ()) -> None:
+        """Begin to read the models on a thread; needs no event loop.
+
+        Those of the `unloaded` names are known and left out, and bundles that came `too_late` are not seen.
+        """
         thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._reading = thread.submit(self._read_all, unloaded)
+        self._reading = thread.submit(self._read_all, unloaded, too_late)
         thread.shutdown(wait=False)
 
     @property
@@ -118,8 +122,9 @@ class Catalogue:
         if error is not None and (task is self.loading or not is_ours):  # whoever asks for a change is told by it
             logger.critical("%s", error, exc_info=None if is_ours else error)
 
-    def _read_all(self, unloaded: Sequence[str]) -> _Read:
-        seen = _fingerprints(self._settings.models_dir)
+    def _read_all(self, unloaded: Sequence[str], too_late: Sequence[Path]) -> _Read:
+        found = _fingerprints(self._settings.models_dir)
+        seen = {path: fingerprint for path, fingerprint in found.items() if path not in too_late}
         wanted = [path for path in seen if path.parent.name not in unloaded]
         left_out = [_unloaded(path.parent.name, int(path.name)) for path in seen if path not in wanted]
         return _Read(seen, self._loader.load(wanted), left_out)
@@ -204,6 +209,8 @@ class Catalogue:
             seen = await asyncio.to_thread(_fingerprints, self._settings.models_dir)
             changed = {path.parent.name for path, _ in seen.items() ^ self._seen.items()}
             for name in sorted(changed):
+                if self.on_return and any(e.name == name and e.state == "unloaded" for e in self.repository.absent):
+                    self.on_return(name)
                 try:
                     await self._replace(name, [path for path in seen if path.parent.name == name], seen)
                 except LoadFailed:

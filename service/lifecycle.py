@@ -125,4 +125,4 @@ def _tracer(settings: Settings) -> Tracer | None:
 def _peers(settings: Settings, catalogue: Catalogue) -> Peers | None:
     """Return what connects this worker with the others, or None where it is alone."""
     folder = os.environ.get(SHARED_DIR_VARIABLE)
-    return Peers(Path(folder), catalogue, settings.timeout_ms / 1000) if folder else None
+    return Peers(Path(folder), catalogue, settings) if folder else None

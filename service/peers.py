@@ -7,20 +7,25 @@ all end with the same models whichever worker was asked. Must not import a web f
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from linnet.bundle import bundle_directories
 from linnet.errors import LinnetError
 from service.catalogue import Catalogue
 from service.errors import InternalError, PeerFailed
+from service.settings import Settings
 
 Verb = Literal["load", "unload"]
 WATCH_S = 0.05
 _DONE = "done"
+_FIRST = "first-seen"  # the bundles that were there when the first worker began
 
 logger = logging.getLogger(__name__)
 
@@ -36,22 +41,29 @@ class Change:
 class Peers:
     """This worker's place among the others."""
 
-    def __init__(self, folder: Path, catalogue: Catalogue, timeout_s: float) -> None:
+    def __init__(self, folder: Path, catalogue: Catalogue, settings: Settings) -> None:
         self._folder = folder
         self._catalogue = catalogue
-        self._timeout_s = timeout_s
+        self._settings = settings
         self._next = 1
         self._own: dict[int, asyncio.Future[None]] = {}
         self._watching: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Begin to read the models, before there is an event loop."""
-        self._catalogue.begin(unloaded=self._catch_up())
+        """Begin to read the models that the other workers serve, before there is an event loop."""
+        changes = self._catch_up()
+        last = {change.name: change.verb for change in changes}
+        self._catalogue.begin(
+            unloaded=[name for name, verb in last.items() if verb == "unload"],
+            too_late=self._came_later({change.name for change in changes if change.verb == "load"}),
+        )
 
     def start(self) -> None:
         """Load the models and begin to carry out what others ask."""
         if not self._catalogue.has_begun:
             self.begin()
+        # Or a worker that comes later would know of the unloading alone.
+        self._catalogue.on_return = lambda name: self._publish(Change("load", name))
         self._catalogue.start()
         self._watching = asyncio.create_task(self._watch())
 
@@ -70,36 +82,60 @@ class Peers:
         own = self._own[number] = asyncio.get_running_loop().create_future()
         try:
             await own  # as long as it takes, as without other workers
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._settings.timeout_ms / 1000):
                 await self._receipts(number, change)
         except TimeoutError as error:
             raise PeerFailed(change.name, "it took too long") from error
         finally:
             del self._own[number]
 
-    def _catch_up(self) -> list[str]:
-        """Pass over the changes so far and return the names that they left unloaded."""
-        verbs: dict[str, Verb] = {}
+    def _catch_up(self) -> list[Change]:
+        """Pass over the changes so far and return them."""
+        changes = []
         while (change := self._read(self._next)) is not None:
-            verbs[change.name] = change.verb
+            changes.append(change)
             self._next += 1
-        return [name for name, verb in verbs.items() if verb == "unload"]
+        return changes
+
+    def _came_later(self, loaded: Collection[str]) -> list[Path]:
+        """Return the bundles that were not there when the first worker began, but for the names `loaded` since.
+
+        Without them a worker that takes the place of another serves what the others do. Where the folder is polled,
+        all have found them.
+        """
+        if self._settings.poll_s:
+            return []
+        try:
+            found = bundle_directories(self._settings.models_dir)
+        except OSError:  # whoever reads the models says so
+            return []
+        self._write_once(json.dumps([str(path) for path in found]), self._folder / _FIRST)
+        first = json.loads((self._folder / _FIRST).read_text(encoding="utf-8"))
+        later = [path for path in found if str(path) not in first and path.parent.name not in loaded]
+        if later:
+            names = ", ".join(f"{path.parent.name} {path.name}" for path in later)
+            logger.warning("Not served, for the other workers do not: %s; load it, or start the service anew", names)
+        return later
 
     def _publish(self, change: Change) -> int:
-        """Give the change the next free number; linking a whole file is one step, so nobody reads half of it."""
+        """Give the change the next free number."""
+        number = self._next
+        while not self._write_once(f"{change.verb} {change.name}", self._path(number)):
+            number += 1
+        return number
+
+    def _write_once(self, text: str, path: Path) -> bool:
+        """Write a file unless it is there; linking a whole one is one step, so nobody reads half of it."""
         descriptor, draft = tempfile.mkstemp(dir=self._folder, prefix="draft-")
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{change.verb} {change.name}")
-        number = self._next
-        while True:
-            try:
-                os.link(draft, self._path(number))
-            except FileExistsError:
-                number += 1
-            else:
-                break
-        Path(draft).unlink()
-        return number
+            file.write(text)
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        finally:
+            Path(draft).unlink()
+        return True
 
     async def _watch(self) -> None:
         if self._catalogue.loading is not None:

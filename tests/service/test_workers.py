@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.bundles import png
+from tests.service.bundles import png, write_model
 from tests.service.running import ROOT, ServerProcess
 from tests.service.test_metrics import by_label, samples
 
@@ -114,6 +114,47 @@ def test_workers_that_cannot_start_end_the_service_with_one_sentence(models_dir:
     assert "Traceback" not in result.stderr
 
 
+def replace_a_worker(server: ServerProcess) -> None:
+    """Kill one and wait for the one that takes its place."""
+    os.kill(min(workers_of(server)), signal.SIGKILL)
+    deadline_s = time.monotonic() + 20
+    while not any("serves again" in line for line in server.log):
+        assert time.monotonic() < deadline_s, server.log
+        time.sleep(0.05)
+
+
+def test_a_worker_that_comes_later_serves_what_the_others_do(tmp_path: Path) -> None:
+    write_model(tmp_path / "models")
+    admin = {"x-api-key": "admin"}
+    with ServerProcess(tmp_path / "models", workers=2, admin_keys="admin") as server:
+
+        def versions() -> list[list[str]]:
+            return [httpx.get(f"{server.url}/v2/models/colours").json()["versions"] for _ in range(8)]
+
+        write_model(tmp_path / "models", version=2)
+        write_model(tmp_path / "models", "more")
+        replace_a_worker(server)
+        assert versions() == [["1"]] * 8
+        assert "Not served, for the other workers do not: colours 2, more 1" in "".join(server.log)
+        assert httpx.post(f"{server.url}/v2/repository/models/colours/load", headers=admin).status_code == 200
+        assert versions() == [["1", "2"]] * 8
+
+
+def test_an_unloaded_model_that_polling_loads_again_is_served_by_workers_that_come_later(tmp_path: Path) -> None:
+    write_model(tmp_path / "models")
+    admin = {"x-api-key": "admin"}
+    with ServerProcess(tmp_path / "models", workers=2, admin_keys="admin", poll_s=0.2) as server:
+        url = f"{server.url}/v2/repository/models/colours/unload"
+        assert httpx.post(url, headers=admin, timeout=20).status_code == 200
+        write_model(tmp_path / "models", version=2)
+        deadline_s = time.monotonic() + 20
+        while [ask(server) for _ in range(4)] != [200] * 4:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        replace_a_worker(server)
+        assert [ask(server) for _ in range(20)] == [200] * 20
+
+
 def test_a_change_reaches_every_worker_and_those_that_come_later(models_dir: Path) -> None:
     admin = {"x-api-key": "admin"}
     with ServerProcess(models_dir, workers=2, admin_keys="admin") as server:
@@ -124,11 +165,7 @@ def test_a_change_reaches_every_worker_and_those_that_come_later(models_dir: Pat
 
         assert change("unload") == 200
         assert [ask(server) for _ in range(20)] == [404] * 20
-        os.kill(min(workers_of(server)), signal.SIGKILL)
-        deadline_s = time.monotonic() + 20
-        while not any("serves again" in line for line in server.log):
-            assert time.monotonic() < deadline_s, server.log
-            time.sleep(0.05)
+        replace_a_worker(server)
         assert [ask(server) for _ in range(20)] == [404] * 20
         assert change("load") == 200
         assert [ask(server) for _ in range(20)] == [200] * 20
