@@ -51,7 +51,9 @@ class Catalogue:
         self._change = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: Future[_Read] | None = None
-        self.on_return: Callable[[str], None] | None = None  # told of an unloaded name that a look at the folder loads
+        self.on_return: Callable[[str], object] | None = (
+            None  # told of an unloaded name that a look at the folder loads
+        )
         self.loading: asyncio.Task[None] | None = None
 
     @property

@@ -51,7 +51,7 @@ def test_the_run_of_another_bundle_is_refused(
     (run / "run.json").write_text(json.dumps(record | {"classes": ["cat", "dog"]}))
     answer = linnet("verify", full_bundle_dir, "--run", run)
     assert answer.code == 2
-    assert answer.complaint.startswith(f"The bundle {full_bundle_dir} does not come from {run}, whose classes")
+    assert f"linnet: The bundle {full_bundle_dir} does not come from {run}, whose classes" in answer.err
 
 
 def test_a_damaged_file_is_found(linnet: Linnet, own_bundle: Path) -> None:

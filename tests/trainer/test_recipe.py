@@ -116,7 +116,7 @@ def test_an_unfrozen_head_phase_is_augmented_like_the_others(tmp_path: Path) -> 
         ),
         (
             TEXT.replace("lr = 1e-3", "lr = 1e-3\nschedule_epochs = 80\nwarmup = 0.1"),
-            "phase.1: optim.warmup 0.1 of optim.schedule_epochs 80 is the phase's 8 epochs or more, and optim.lr would",
+            "phase.0: optim.warmup 0.1 of optim.schedule_epochs 80 is the phase's 5 epochs or more, and optim.lr would",
         ),
         (
             TEXT.replace("epochs = 8", "epochs = 8\nbatch_size = 6\naccumulate = 4"),
