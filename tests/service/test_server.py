@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import socket
 import threading
 import time
@@ -210,6 +211,17 @@ def test_a_corrupt_bundle_does_not_keep_the_others_from_serving(tmp_path: Path) 
         assert (response.status_code, response.json()["code"]) == (503, "model_unavailable")
         assert any("bytes instead of" in line for line in server.log)
         assert "Traceback" not in "".join(server.log)
+
+
+def test_what_is_said_of_a_corrupt_bundle_has_the_chosen_format(tmp_path: Path) -> None:
+    """It is said while the framework is being imported, before uvicorn sets its logging up."""
+    write_model(tmp_path / "models", "good")
+    write_model(tmp_path / "models", "poor").joinpath("bundle.json").write_text("{")
+    with ServerProcess(tmp_path / "models", log_format="json") as server:
+        lines = [json.loads(line) for line in server.log]
+    (refusal,) = (line for line in lines if line["level"] == "error")
+    assert "is not valid" in refusal["message"]
+    assert refusal["model"] == "poor"
 
 
 def test_what_cannot_start_says_so_in_one_sentence(models_dir: Path, tmp_path: Path) -> None:
