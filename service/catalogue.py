@@ -51,9 +51,8 @@ class Catalogue:
         self._change = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading: Future[_Read] | None = None
-        self.on_return: Callable[[str], object] | None = (
-            None  # told of an unloaded name that a look at the folder loads
-        )
+        # Told of an unloaded name that a look at the folder is about to load.
+        self.on_return: Callable[[str], object] | None = None
         self.loading: asyncio.Task[None] | None = None
 
     @property

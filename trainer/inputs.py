@@ -11,6 +11,7 @@ from torch import nn
 from torch.fx.experimental.optimization import fuse
 
 from trainer.augment import augment
+from trainer.distributed import from_leader
 from trainer.evaluate import Score, answer_all, evaluate, score_logits
 from trainer.gpu_memory import room_for
 from trainer.mix import Targets, mix, mixes
@@ -81,7 +82,8 @@ class _Frozen:
         with torch.autocast(self._network.scale.device.type, torch.bfloat16, enabled=in_bfloat16):
             one = answer_all(self._network, self, images[:1])
             needed = one.nbytes * len(images)
-            if needed > MOST_CACHED_BYTES or not room_for(needed, one.device):
+            # Each process sees its own GPU, but all must compute the features together or none.
+            if not from_leader(lambda: needed <= MOST_CACHED_BYTES and room_for(needed, one.device)):
                 return None
             if self._reporter is None:
                 return answer_all(self._network, self, images)

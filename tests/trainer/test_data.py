@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnet.names import NameNotText
 from tests.trainer.trees import write_empty_files, write_photos
 from trainer.data import Dataset, find_dataset
 from trainer.errors import (
@@ -117,41 +116,6 @@ def test_a_fingerprint_tells_data_apart(tmp_path: Path) -> None:
     (tmp_path / "ant").rename(tmp_path / "ape")
     seen.add(find_dataset(Data(path=tmp_path), seed=0).fingerprint)
     assert len(seen) == 4
-
-
-def test_only_images_that_can_be_seen_count(tmp_path: Path) -> None:
-    write_empty_files(tmp_path, COUNTS)
-    wanted = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
-    for name in (".hidden.png", "notes.txt", "Thumbs.db", "noextension"):
-        (tmp_path / "ant" / name).touch()
-    (tmp_path / "ant" / "folder.png").mkdir()
-    write_empty_files(tmp_path / "ant", {".thumbnails": 3})
-    write_empty_files(tmp_path, {".git": 3})
-    (tmp_path / "README.png").touch()
-    dataset = find_dataset(Data(path=tmp_path), seed=0)
-    assert dataset.classes == ("ant", "bee")
-    assert sorted(path.relative_to(tmp_path) for path in everything(dataset)) == wanted
-
-
-def test_a_hidden_folder_above_the_data_hides_nothing(tmp_path: Path) -> None:
-    write_empty_files(tmp_path / ".cache" / "photos", COUNTS)
-    assert len(everything(find_dataset(Data(path=tmp_path / ".cache" / "photos"), seed=0))) == 30
-
-
-def test_images_in_folders_of_a_class_and_in_capitals_count(tmp_path: Path) -> None:
-    write_empty_files(tmp_path, COUNTS)
-    (tmp_path / "ant" / "2024").mkdir()
-    (tmp_path / "ant" / "2024" / "IMG_1.JPG").touch()
-    assert len(everything(find_dataset(Data(path=tmp_path), seed=0))) == 31
-
-
-def test_a_linked_folder_of_a_class_counts(tmp_path: Path) -> None:
-    write_empty_files(tmp_path / "photos", COUNTS)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "1.jpg").touch()
-    (tmp_path / "photos" / "ant" / "more").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "photos" / "ant" / "circle").symlink_to(tmp_path / "photos" / "ant")
-    assert len(everything(find_dataset(Data(path=tmp_path / "photos"), seed=0))) == 31
 
 
 @pytest.mark.parametrize(
@@ -304,13 +268,3 @@ def test_a_drawn_split_is_a_partition_with_every_class_in_every_part(
             assert names(dataset, split) == sorted(names(dataset, split))
         for drawn, count in zip(per_class(dataset, "test"), counts, strict=True):
             assert drawn == min(max(1, round(test * count)), count - 2)
-
-
-@pytest.mark.parametrize("odd", [b"ant/caf\xe9.png", b"caf\xe9/1.png"])
-def test_a_name_that_is_no_text_is_refused(tmp_path: Path, odd: bytes) -> None:
-    write_empty_files(tmp_path, COUNTS)
-    path = tmp_path / os.fsdecode(odd)
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-    with pytest.raises(NameNotText, match=r"caf\\xe9.* is not UTF-8 and cannot be stated: rename it"):
-        find_dataset(Data(path=tmp_path), seed=0)
