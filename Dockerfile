@@ -19,7 +19,7 @@ ENV UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 UV_REQUIRE_HASHES=1 VIRTUAL_ENV=/opt/ven
 COPY pyproject.toml ./
 
 FROM installer AS serve-environment
-RUN uv pip install --constraint requirements/serve.lock -r pyproject.toml --extra serve
+RUN uv pip install --constraint requirements/serve.lock -r pyproject.toml --extra serve --extra urls --extra otel
 
 FROM installer AS cuda-environment
 COPY requirements/serve-cuda.lock requirements/

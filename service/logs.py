@@ -57,6 +57,7 @@ def log_config(log_format: LogFormat, level: str) -> dict[str, Any]:
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": log_format, "stream": "ext://sys.stderr"}
         },
+        "root": {"handlers": ["stderr"], "level": "WARNING"},  # what the libraries have to say, asyncio among them
         "loggers": {
             "service": {"handlers": ["stderr"], "level": level.upper(), "propagate": False},
             "uvicorn": {"handlers": ["stderr"], "level": "ERROR", "propagate": False},

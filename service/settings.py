@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     fetch_urls: bool = Field(
         default=False,
         description="let requests name images by URL: the service then makes requests itself, to public addresses "
-        "only; needs the extra urls, which the images and `make serve` do not install",
+        "only",
     )
     fetch_timeout_ms: int = Field(default=5_000, ge=1, description="time to fetch one image, redirects included")
     api_keys: SecretStr | None = Field(
@@ -154,8 +154,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="OpenTelemetry collector (OTLP over HTTP, as http://host:4318/v1/traces); unset: no traces; needs "
-        "the extra otel, which the images and `make serve` do not install",
+        description="OpenTelemetry collector (OTLP over HTTP, as http://host:4318/v1/traces); unset: no traces",
     )
 
     @property

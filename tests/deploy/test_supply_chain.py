@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,14 @@ def test_what_is_served_is_what_is_tested() -> None:
     assert {name: version for name, version in served.items() if tested.get(name) != version} == {}
 
 
+@pytest.mark.parametrize("lock", ["serve.lock", "serve-cuda.lock"])
+def test_what_a_setting_of_the_service_needs_is_installed(lock: str) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {re.split(r"[<>=;\[ ]", requirement)[0] for name in ("urls", "otel") for requirement in extras[name]}
+    assert wanted
+    assert wanted <= versions(ROOT / "requirements" / lock).keys()
+
+
 def test_images_insist_on_the_hashes() -> None:
     installer = " ".join(stages()["installer"])
     assert "UV_REQUIRE_HASHES=1" in installer
@@ -56,7 +65,7 @@ def test_images_insist_on_the_hashes() -> None:
 def test_make_can_list_what_is_inside(target: str) -> None:
     steps = output_of("make", "--dry-run", "--always-make", target)
     assert f"build/{'sbom.cdx.json' if target == 'sbom' else 'licences.md'}" in steps
-    assert "--constraint requirements/serve.lock -r pyproject.toml --extra serve" in steps
+    assert "--constraint requirements/serve.lock -r pyproject.toml --extra serve --extra urls --extra otel" in steps
 
 
 def test_make_insists_on_the_hashes_of_the_installer_too() -> None:

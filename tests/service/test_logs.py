@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from service.exchange import Exchange
 from service.logs import AccessLog, JsonFormatter, LogFormat
 from tests.service.bundles import png
-from tests.service.running import service_at
+from tests.service.running import ROOT, service_at
 
 
 def lines(models_dir: Path, capsys: pytest.CaptureFixture[str], log_format: LogFormat) -> list[str]:
@@ -74,3 +75,14 @@ def test_messages_become_json_with_what_stands_beside_them() -> None:
     assert line["model"] == "colours"
     assert "ValueError: a reason" in line["exception"]
     assert "\n" not in formatter.format(record)
+
+
+@pytest.mark.e2e
+def test_what_the_libraries_say_has_the_chosen_format() -> None:
+    say = "logging.getLogger('opentelemetry.exporter').warning('retrying'); logging.getLogger('asyncio').error('lost')"
+    configure = "logging.config.dictConfig(log_config('json', 'info'))"
+    code = f"import logging.config; from service.logs import log_config; {configure}; {say}"
+    # In a process of its own: what is configured here holds for the rest of a process.
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    said = [json.loads(line) for line in answer.stderr.splitlines()]
+    assert [(line["level"], line["message"]) for line in said] == [("warning", "retrying"), ("error", "lost")]
