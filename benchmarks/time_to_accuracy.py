@@ -7,6 +7,7 @@
 Times are wall-clock seconds from the start of `linnet train` to the end of the epoch (imports, decoding and validation
 included), so a mark is seen at the end of the epoch in which it was passed. A training that has passed every mark, or
 that runs past `--limit-minutes`, is stopped, without its evaluation and its report; marks it has not passed are null.
+With `--run` the run is kept there, and a training that has passed every mark goes on to its end.
 Prints one JSON object, and exits with 1 where the training failed.
 """
 
@@ -27,12 +28,14 @@ POLL_S = 0.5
 GRACE_S = 10.0  # between asking the training to end and ending it
 
 
-def run_until(recipe: Path, overrides: list[str], marks: list[float], limit_s: float) -> dict[str, object]:
+def run_until(
+    recipe: Path, overrides: list[str], marks: list[float], limit_s: float, kept_run: Path | None
+) -> dict[str, object]:
     """Train, watch the history that the trainer writes, and return seconds per mark and per epoch."""
     passed: dict[float, float] = {}
     epochs: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
+        run = kept_run or Path(folder) / "run"
         settings = [word for override in overrides for word in ("--set", override)]
         # Without the cache, or a second training would have for nothing what the first had to decode.
         options = ["--run", str(run), "--cache", "none", *settings]
@@ -47,7 +50,8 @@ def run_until(recipe: Path, overrides: list[str], marks: list[float], limit_s: f
                     accuracy = float(row["val_accuracy"])
                     epochs.append({"epoch": f"{row['phase']} {row['epoch']}", "s": round(took), "val": accuracy})
                     passed.update({mark: took for mark in marks if accuracy >= mark and mark not in passed})
-                if status is not None or len(passed) == len(set(marks)) or took >= limit_s:
+                enough = kept_run is None and len(passed) == len(set(marks))
+                if status is not None or enough or took >= limit_s:
                     break
                 time.sleep(POLL_S)
         finally:
@@ -91,10 +95,11 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--marks", type=float, nargs="+", default=list(MARKS), help="validation accuracies in 0..1")
     parser.add_argument("--limit-minutes", type=float, default=60.0)
+    parser.add_argument("--run", type=Path, help="folder of a run to keep, trained to its end")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # a stopped benchmark stops its training
     limit_s = arguments.limit_minutes * 60
-    result = run_until(arguments.recipe, arguments.overrides, arguments.marks, limit_s)
+    result = run_until(arguments.recipe, arguments.overrides, arguments.marks, limit_s, arguments.run)
     print(json.dumps(result, indent=1))  # noqa: T201
     if result["exit_status"]:
         sys.exit(f"The training of {arguments.recipe} failed.")

@@ -45,6 +45,14 @@ def test_a_training_that_ends_before_the_mark_leaves_it_open(recipe_file: Path) 
     assert "Traceback" not in said
 
 
+def test_a_run_that_is_kept_is_trained_to_its_end(recipe_file: Path, tmp_path: Path) -> None:
+    status, answer, _ = watch(recipe_file, "--marks", "0", "--run", str(tmp_path / "kept"))
+    assert (status, answer["exit_status"]) == (0, 0)
+    assert answer["seconds_to"]["0.00%"] <= answer["watched_s"]
+    assert [epoch["epoch"] for epoch in answer["epochs"]][-1] == "tail 3"
+    assert (tmp_path / "kept" / "run.json").is_file()
+
+
 def test_a_training_past_its_time_is_stopped(recipe_file: Path) -> None:
     status, answer, _ = watch(recipe_file, "--limit-minutes", "0")
     assert (status, answer["exit_status"], answer["epochs"]) == (0, None, [])
