@@ -121,8 +121,7 @@ class Settings(BaseSettings):
     )
     fetch_urls: bool = Field(
         default=False,
-        description="let requests name images by URL: the service then makes requests itself, to public addresses "
-        "only",
+        description="let requests name images by URL: the service then makes requests itself, to public addresses only",
     )
     fetch_timeout_ms: int = Field(default=5_000, ge=1, description="time to fetch one image, redirects included")
     api_keys: SecretStr | None = Field(
