@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from export.errors import InvalidModelName
@@ -23,6 +24,7 @@ from export.self_test import make_self_test
 from linnet import bundle
 from linnet.errors import BundleExists
 from linnet.manifest import MODEL_NAME_PATTERN, Gate, Manifest, Parity, Provenance, Tensor
+from linnet.session import Network
 from trainer.data import Dataset
 from trainer.network import Classifier
 from trainer.progress import Reporter
@@ -60,18 +62,28 @@ class _Proven:
     gates: tuple[Gate, ...]
 
 
-def export_run(
-    run: Path, models_dir: Path, *, name: str | None = None, version: int | None = None, plan: Plan | None = None
+def export_run(  # noqa: PLR0913
+    run: Path,
+    models_dir: Path,
+    *,
+    name: str | None = None,
+    version: int | None = None,
+    plan: Plan | None = None,
+    cache: Path | None = None,
 ) -> Path:
     """Export a finished run as `models_dir/<name>/<version>/` and return that directory; progress goes to stderr.
 
     `name` is the run's and `version` the next free one unless told. The whole test split is answered by the very files
-    that are published; nothing is written unless every gate holds. Raises `ParityFailed`, `AccuracyLost`,
-    `BatchesDisagree`, `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, or a `DataError`.
+    that are published; nothing is written unless every gate holds. Decoded images are kept in the folder `cache`, if
+    one is named; there the training has left them. Raises `ParityFailed`, `AccuracyLost`, `BatchesDisagree`,
+    `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, `DiskFull`, or a `DataError`.
     """
     candidate = _candidate(run, models_dir, name, version)
     with Reporter() as reporter, tempfile.TemporaryDirectory() as scratch:
-        proven = _prove(candidate, plan or Plan(), Path(scratch), reporter)
+        material = decode_material(
+            candidate.dataset, candidate.record.preprocess, candidate.record.seed, cache, reporter
+        )
+        proven = _prove(candidate, material, plan or Plan(), Path(scratch), reporter)
         files = {finished.variant.file: finished.path for finished in proven.variants}
         return bundle.write_bundle(models_dir, _manifest(candidate, proven), files)
 
@@ -89,10 +101,9 @@ def _candidate(run: Path, models_dir: Path, name: str | None, version: int | Non
     return _Candidate(name, version, record, load_network(run, record), dataset)
 
 
-def _prove(candidate: _Candidate, plan: Plan, directory: Path, reporter: Reporter) -> _Proven:
+def _prove(candidate: _Candidate, material: Material, plan: Plan, directory: Path, reporter: Reporter) -> _Proven:
     """Write every variant, run every gate, measure every file."""
     record = candidate.record
-    material = decode_material(candidate.dataset, record.preprocess, record.seed, reporter)
     reporter.say(f"write {record.backbone} as ONNX")
     core = trace(candidate.network, record.preprocess.size_px)
     fp32 = finish_variant("fp32", core, material, directory, seed=record.seed)
@@ -143,7 +154,7 @@ def _manifest(candidate: _Candidate, proven: _Proven) -> Manifest:
         version=candidate.version,
         variants=tuple(finished.variant for finished in proven.variants),
         input=Tensor(name="image", dtype="uint8", shape=(-1, size_px, size_px, 3)),
-        outputs=_outputs(proven.variants[0]),
+        outputs=_outputs(proven.variants[0].network, size_px),
         classes=record.classes,
         preprocess=record.preprocess,
         parity=proven.parity,
@@ -154,11 +165,10 @@ def _manifest(candidate: _Candidate, proven: _Proven) -> Manifest:
     )
 
 
-def _outputs(finished: Finished) -> tuple[Tensor, ...]:
-    """Describe the outputs of the graph by what it answered."""
-    arrays = {
-        name: getattr(finished.test, name) for name in ("probabilities", "logits", "embedding", "uncertainty", "cam")
-    }
+def _outputs(network: Network, size_px: int) -> tuple[Tensor, ...]:
+    """Describe the outputs of the graph by what it answers to one image."""
+    answer = network(np.zeros((1, size_px, size_px, 3), np.uint8))
+    arrays = {name: getattr(answer, name) for name in ("probabilities", "logits", "embedding", "uncertainty", "cam")}
     return tuple(
         Tensor(name=name, dtype="float32", shape=(-1, *array.shape[1:]))
         for name, array in arrays.items()

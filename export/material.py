@@ -1,15 +1,17 @@
-"""The images an export works with, each decoded once through `load_image`."""
+"""The images an export works with, each decoded once through `load_image`, or by the training before."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from export.measure import Labels
 from linnet.preprocess import PreprocessSpec
 from trainer.data import Dataset, Example
+from trainer.image_cache import decode_cached
 from trainer.images import decode, labels_of
 from trainer.progress import Reporter
 
@@ -30,11 +32,21 @@ class Material:
     test_labels: Labels
 
 
-def decode_material(dataset: Dataset, spec: PreprocessSpec, seed: int, reporter: Reporter) -> Material:
-    """Decode what is needed of a run's images; the same seed takes the same sample. Raises `UnreadableFiles`."""
+def decode_material(
+    dataset: Dataset, spec: PreprocessSpec, seed: int, cache: Path | None, reporter: Reporter
+) -> Material:
+    """Decode what is needed of a run's images; the same seed takes the same sample.
+
+    The whole splits are taken from the folder `cache` and kept there, if one is named. Raises `UnreadableFiles` or
+    `DiskFull`.
+    """
     sample = sample_training_images(dataset, seed)
     reporter.start("decode", len(sample) + len(dataset.val) + len(dataset.test))
-    train, val, test = (decode(examples, spec, reporter.advance) for examples in (sample, dataset.val, dataset.test))
+    train = decode(sample, spec, reporter.advance)
+    val, test = (
+        decode_cached(examples, [dataset.digests[example.path] for example in examples], spec, cache, reporter.advance)
+        for examples in (dataset.val, dataset.test)
+    )
     return Material(train, val, labels_of(dataset.val).numpy(), test, labels_of(dataset.test).numpy())
 
 

@@ -23,8 +23,8 @@ LARGEST_CONFUSION_CLASSES = 100
 
 
 def run_in_batches(network: Network, images: torch.Tensor, size: int = MEASURING_BATCH) -> Outputs:
-    """Answer images uint8 [N, H, W, 3] in batches of `size`."""
-    parts = [network(batch.numpy()) for batch in in_batches(images, size)]
+    """Answer images uint8 [N, H, W, 3] in batches of `size`; the activation maps, which nothing scores, are let go."""
+    parts = [dataclasses.replace(network(batch.numpy()), cam=None) for batch in in_batches(images, size)]
     joined: dict[str, Any] = {
         field.name: None
         if getattr(parts[0], field.name) is None

@@ -24,13 +24,13 @@ import torch
 from linnet.preprocess import PreprocessSpec
 from trainer.data import Example
 from trainer.disk import check_space, replacing
-from trainer.images import Advance, decode_in_chunks
+from trainer.images import Advance, decode, decode_in_chunks
 
 FORMAT = 1
 DIGEST_BYTES = 32
 MAPPED_FROM_BYTES = 2**31  # larger splits stay on the disk and are read page by page
 STALE_S = 86_400
-ADVICE = "free some, choose another folder with --cache DIR, or train with --cache none"
+ADVICE = "free some, choose another folder with --cache DIR, or keep none with --cache none"
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -49,13 +49,16 @@ def decode_cached(
     examples: Sequence[Example],
     digests: Sequence[str],
     spec: PreprocessSpec,
-    folder: Path,
+    folder: Path | None,
     advance: Advance = lambda _: None,
 ) -> torch.Tensor:
     """Return the images as uint8 [N, H, W, 3], from the cache if it has them unharmed, else decoded into it.
 
-    `digests` are those of the files. Raises `UnreadableFiles`, after all files were tried, or `DiskFull`.
+    `digests` are those of the files. Without a folder the images are decoded into memory. Raises `UnreadableFiles`,
+    after all files were tried, or `DiskFull`.
     """
+    if folder is None:
+        return decode(examples, spec, advance)
     path = folder / f"{_key(digests, spec)}.images"
     shape = (len(examples), spec.size_px, spec.size_px, 3)
     pixels = _read(path, shape)

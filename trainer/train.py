@@ -24,7 +24,7 @@ from trainer.final_evaluation import evaluate_splits
 from trainer.gpu_memory import room_for, told_when_full
 from trainer.history import write_history
 from trainer.image_cache import decode_cached
-from trainer.images import decode, labels_of
+from trainer.images import labels_of
 from trainer.input_check import check_sizes
 from trainer.inputs import Split, Surroundings
 from trainer.learner import Learner
@@ -148,11 +148,8 @@ class _Trainer:
         examples: tuple[Example, ...] = getattr(self._dataset, name)
         self._reporter.start(f"decode {name} at {spec.size_px} px", len(examples))
         with distributed.one_per_host_first():
-            if self._cache is None:
-                images = decode(examples, spec, self._reporter.advance)
-            else:
-                digests = [self._dataset.digests[example.path] for example in examples]
-                images = decode_cached(examples, digests, spec, self._cache, self._reporter.advance)
+            digests = [self._dataset.digests[example.path] for example in examples]
+            images = decode_cached(examples, digests, spec, self._cache, self._reporter.advance)
         return Split(_on_the_device(images), labels_of(examples))
 
     def _save(self, state: Checkpoint) -> None:

@@ -85,6 +85,20 @@ def options(
     """From a folder of labelled images to a production REST classifier."""
 
 
+Cache = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Keeps decoded images; the user's cache folder unless told; 'none' keeps none."),
+]
+
+
+def _cache_folder(told: str | None) -> Path | None:
+    from trainer.image_cache import default_cache
+
+    if told is None:
+        return default_cache()
+    return None if told == "none" else Path(told)
+
+
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="TOML recipe.", show_default=False)],
@@ -93,17 +107,11 @@ def train(
     ] = None,
     run: Annotated[Path | None, typer.Option(help="Where the run goes; runs/<recipe's name> unless told.")] = None,
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run after its last whole epoch.")] = False,
-    cache: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", help="Keeps decoded images; the user's cache folder unless told; 'none' keeps none."
-        ),
-    ] = None,
+    cache: Cache = None,
 ) -> None:
     """Train a recipe; prints the run's folder. Under torchrun, several processes train it together."""
     from trainer.distributed import leads
     from trainer.errors import Interrupted
-    from trainer.image_cache import default_cache
     from trainer.recipe_file import load_recipe
     from trainer.report.report import write_report
     from trainer.train import is_resumable
@@ -111,9 +119,8 @@ def train(
 
     resolved = load_recipe(recipe, overrides or [])
     directory = run or Path("runs") / resolved.name
-    cache_folder = default_cache() if cache is None else None if cache == "none" else Path(cache)
     try:
-        carry_out(resolved, directory, resume=resume, cache=cache_folder)
+        carry_out(resolved, directory, resume=resume, cache=_cache_folder(cache))
     except KeyboardInterrupt:
         raise Interrupted(directory, is_resumable(directory)) from None
     if leads():
@@ -197,6 +204,7 @@ def export(  # noqa: PLR0913, PLR0917
     models_dir: Annotated[Path, typer.Option(help="Where bundles go.")] = Path("models"),
     name: Annotated[str | None, typer.Option(help="Name of the model; the run's unless told.")] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one unless told.")] = None,
+    cache: Cache = None,
     _list: Annotated[
         bool,
         typer.Option("--list", callback=_list_variants_and_gates, is_eager=True, help="List variants and gates."),
@@ -206,7 +214,7 @@ def export(  # noqa: PLR0913, PLR0917
     from export.export import Plan, export_run
 
     plan = Plan(int8=int8, fp16=fp16, max_loss_points=max_loss)
-    typer.echo(export_run(run, models_dir, name=name, version=version, plan=plan))
+    typer.echo(export_run(run, models_dir, name=name, version=version, plan=plan, cache=_cache_folder(cache)))
 
 
 @app.command()

@@ -14,14 +14,15 @@ import trainer
 from export.export import export_run
 from export.gates import BATCH_SIZES, LARGEST_DIFFERENCE
 from export.measure import measure, run_in_batches
-from linnet.bundle import MANIFEST_FILE, verify_files
+from linnet.bundle import MANIFEST_FILE, read_manifest, verify_files
 from linnet.manifest import Manifest
 from linnet.preprocess import load_image
 from linnet.session import Network, Outputs, check_network
 from trainer.evaluation import read_evaluation
+from trainer.image_cache import decode_cached
 from trainer.network import Classifier
 from trainer.recipe import Recipe
-from trainer.run import read_run
+from trainer.run import dataset_of, read_run
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +196,23 @@ def test_a_confusion_matrix_of_more_than_a_hundred_classes_is_left_out(classes: 
     rows = np.eye(classes, dtype=np.float32)
     confusion = measure(Outputs(rows, rows, rows), np.arange(classes)).confusion
     assert (confusion is not None) == (classes <= 100)
+
+
+@pytest.mark.e2e
+def test_what_the_training_has_decoded_is_not_decoded_again(
+    run_dir: Path, manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, spec = dataset_of(read_run(run_dir)), manifest.preprocess
+    for split in (dataset.val, dataset.test):
+        decode_cached(split, [dataset.digests[example.path] for example in split], spec, tmp_path / "cache")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a split is decoded")
+
+    monkeypatch.setattr("trainer.image_cache.decode_in_chunks", refuse)
+    again = read_manifest(export_run(run_dir, tmp_path / "models", cache=tmp_path / "cache"))
+    assert again.variants[0].metrics == manifest.variants[0].metrics
+    assert again.parity == manifest.parity
 
 
 @pytest.mark.e2e
