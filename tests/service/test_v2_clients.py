@@ -196,3 +196,17 @@ def test_what_kserve_s_client_sends(server: ServerProcess, expected: dict[str, n
     wrong = httpx.post(f"{server.url}/v2/models/birds/infer", json=body)
     assert (wrong.status_code, wrong.headers["content-type"]) == (404, "application/json")
     assert set(wrong.json()) == {"error"}
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_both_forms_of_the_answer_are_documented(server: ServerProcess, *, binary: bool) -> None:
+    image = {"name": "image", "shape": list(IMAGES.shape), "datatype": "UINT8", "data": IMAGES.flatten().tolist()}
+    wanted = {"name": "probabilities", "parameters": {"binary_data": binary}}
+    answer = httpx.post(f"{server.url}/v2/models/colours/infer", json={"inputs": [image], "outputs": [wanted]})
+    assert answer.status_code == 200
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    for path in ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"):
+        documented = document["paths"][path]["post"]["responses"]["200"]
+        assert answer.headers["content-type"] in documented["content"]
+        assert ("inference-header-content-length" in answer.headers) == binary
+        assert not binary or "Inference-Header-Content-Length" in documented["headers"]
