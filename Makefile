@@ -53,12 +53,15 @@ format: .venv/.installed  ## format, and mend what the linter can mend
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
+# What the service is installed with: all that one of its settings may ask for.
+SERVED := --extra serve --extra urls --extra otel
+
 lock: .venv/bin/uv  ## settle requirements/*.lock anew; ARGS=--upgrade for newer versions
 	.venv/bin/uv $(LOCK) --group install --all-extras pyproject.toml --output-file requirements/dev.lock
-	.venv/bin/uv $(LOCK) --group install --extra serve --extra urls --extra otel --constraints requirements/dev.lock pyproject.toml \
+	.venv/bin/uv $(LOCK) --group install $(SERVED) --constraints requirements/dev.lock pyproject.toml \
 		--output-file requirements/serve.lock
 	.venv/bin/uv $(LOCK) --group install --group demo --output-file requirements/demo.lock
-	.venv/bin/uv $(LOCK) --group cuda --extra serve --extra urls --extra otel --no-emit-package onnxruntime pyproject.toml \
+	.venv/bin/uv $(LOCK) --group cuda $(SERVED) --no-emit-package onnxruntime pyproject.toml \
 		--constraints requirements/serve.lock --output-file requirements/serve-cuda.lock
 
 # KServe's client needs other versions than ours of what it stands on, so it has an environment of its own.
@@ -100,7 +103,7 @@ licences: build/service/.installed  ## write the licences of the service's packa
 build/service/.installed: requirements/serve.lock pyproject.toml | .venv/.installed
 	.venv/bin/uv venv --quiet --clear --python .venv/bin/python build/service
 	.venv/bin/uv pip install --quiet --python build/service/bin/python --require-hashes \
-		--constraint requirements/serve.lock -r pyproject.toml --extra serve --extra urls --extra otel
+		--constraint requirements/serve.lock -r pyproject.toml $(SERVED)
 	@touch $@
 
 clean:  ## remove the environments and every cache; data, runs and models stay

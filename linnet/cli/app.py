@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from linnet import __version__
+from linnet.cli.cache import Cache, cache_folder
 from linnet.cli.predict import predict
 from linnet.errors import GateError, LinnetError, MissingExtra, PathNotFound, Stopped, UsageError
 
@@ -85,20 +86,6 @@ def options(
     """From a folder of labelled images to a production REST classifier."""
 
 
-Cache = Annotated[
-    str | None,
-    typer.Option(metavar="DIR", help="Keeps decoded images; the user's cache folder unless told; 'none' keeps none."),
-]
-
-
-def _cache_folder(told: str | None) -> Path | None:
-    from trainer.image_cache import default_cache
-
-    if told is None:
-        return default_cache()
-    return None if told == "none" else Path(told)
-
-
 @app.command()
 def train(
     recipe: Annotated[Path, typer.Argument(help="TOML recipe.", show_default=False)],
@@ -120,7 +107,7 @@ def train(
     resolved = load_recipe(recipe, overrides or [])
     directory = run or Path("runs") / resolved.name
     try:
-        carry_out(resolved, directory, resume=resume, cache=_cache_folder(cache))
+        carry_out(resolved, directory, resume=resume, cache=cache_folder(cache))
     except KeyboardInterrupt:
         raise Interrupted(directory, is_resumable(directory)) from None
     if leads():
@@ -214,7 +201,7 @@ def export(  # noqa: PLR0913, PLR0917
     from export.export import Plan, export_run
 
     plan = Plan(int8=int8, fp16=fp16, max_loss_points=max_loss)
-    typer.echo(export_run(run, models_dir, name=name, version=version, plan=plan, cache=_cache_folder(cache)))
+    typer.echo(export_run(run, models_dir, name=name, version=version, plan=plan, cache=cache_folder(cache)))
 
 
 @app.command()

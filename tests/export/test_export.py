@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ from export.gates import BATCH_SIZES, LARGEST_DIFFERENCE
 from export.measure import measure, run_in_batches
 from linnet.bundle import MANIFEST_FILE, read_manifest, verify_files
 from linnet.manifest import Manifest
-from linnet.preprocess import load_image
+from linnet.preprocess import PreprocessSpec, load_image
 from linnet.session import Network, Outputs, check_network
+from trainer.data import Example
 from trainer.evaluation import read_evaluation
 from trainer.image_cache import decode_cached
+from trainer.images import Advance, decode
 from trainer.network import Classifier
 from trainer.recipe import Recipe
 from trainer.run import dataset_of, read_run
@@ -206,13 +209,22 @@ def test_what_the_training_has_decoded_is_not_decoded_again(
     for split in (dataset.val, dataset.test):
         decode_cached(split, [dataset.digests[example.path] for example in split], spec, tmp_path / "cache")
 
+    decoded: list[int] = []
+
     def refuse(*_: object) -> None:
         raise AssertionError("a split is decoded")
 
+    def count(examples: Sequence[Example], spec: PreprocessSpec, advance: Advance) -> torch.Tensor:
+        decoded.append(len(examples))
+        return decode(examples, spec, advance)
+
     monkeypatch.setattr("trainer.image_cache.decode_in_chunks", refuse)
+    monkeypatch.setattr("trainer.image_cache.decode", refuse)
+    monkeypatch.setattr("export.material.decode", count)
     again = read_manifest(export_run(run_dir, tmp_path / "models", cache=tmp_path / "cache"))
     assert again.variants[0].metrics == manifest.variants[0].metrics
     assert again.parity == manifest.parity
+    assert decoded == [len(dataset.train)], "the sample alone"
 
 
 @pytest.mark.e2e
