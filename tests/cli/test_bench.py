@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from linnet.cli import bench
-from linnet.cli.bench import Timing, processor, table
+from linnet.cli.bench import Timing, bench_bundle, processor, table
+from linnet.preprocess import PreprocessSpec, load_image
 from tests.cli.conftest import Linnet
 
 CPU_INFO = """processor\t: 0
@@ -28,9 +32,23 @@ def test_every_variant_is_timed_side_by_side(linnet: Linnet, full_bundle_dir: Pa
         (variant, 1, batch) for batch in (1, 3) for variant in ("fp32", "int8", "fp16")
     ]
     for row in rows:
-        assert 0 < row["images_per_s"] < row["floor_images_per_s"]
+        assert row["floor_images_per_s"] > 0
+        assert row["images_per_s"] == pytest.approx(row["batch"] * 1000 / row["p50_ms"], rel=0.01)
         assert 0 < row["p50_ms"] <= row["p99_ms"]
     assert {row["times_fp32"] for row in rows if row["variant"] == "fp32"} == {1.0}
+
+
+def test_decoding_counts_in_all_but_the_floor(full_bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_s = 0.2
+
+    def slowly(data: bytes, spec: PreprocessSpec) -> npt.NDArray[np.uint8]:
+        time.sleep(decode_s)
+        return load_image(data, spec)
+
+    monkeypatch.setattr(bench, "load_image", slowly)
+    for timing in bench_bundle(full_bundle_dir, threads=[1], batches=[1], seconds=0.1):
+        assert timing.images_per_s <= 1 / decode_s < timing.floor_images_per_s
+        assert timing.p50_ms >= decode_s * 1000
 
 
 def test_the_table_is_for_people() -> None:
