@@ -33,6 +33,10 @@ class Keys:
             _read(settings.admin_keys, settings.admin_keys_file, "LINNET_ADMIN_KEYS_FILE"),
         )
 
+    def become(self, other: Keys) -> None:
+        """Know the keys of `other` from now on, and those alone."""
+        self._ordinary, self._admin = other._ordinary, other._admin
+
     @property
     def are_needed(self) -> bool:
         """Tell whether ordinary requests need a key."""

@@ -17,6 +17,7 @@ from service.admission import Admission
 from service.catalogue import Catalogue
 from service.decoder import Decoder
 from service.errors import NotReady
+from service.key_rotation import KeyRotation
 from service.keys import Keys
 from service.logs import AccessLog
 from service.metrics import SHARED_DIR_VARIABLE, Metrics
@@ -35,7 +36,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.keys = Keys.of(settings)
+        self._key_rotation = KeyRotation(settings)
         self.limits = Limits.of(settings)
         self.metrics = Metrics()
         self.access_log = AccessLog(settings.log_format) if settings.access_log else None
@@ -56,10 +57,12 @@ class Service:
     def start(self) -> None:
         """Load the models; liveness does not wait for them."""
         (self._peers or self.catalogue).start()
+        self._key_rotation.start()
 
     async def stop(self) -> None:
         """Finish what was accepted and let the threads go."""
         self.is_draining = True
+        self._key_rotation.stop()
         if self._peers is not None:
             await self._peers.stop()
         await self.catalogue.stop()
@@ -77,6 +80,11 @@ class Service:
             await self.catalogue.load(change.name)
         else:
             await self.catalogue.unload(change.name)
+
+    @property
+    def keys(self) -> Keys:
+        """Return the keys that are good now; the same object for as long as the service runs."""
+        return self._key_rotation.keys
 
     @property
     def repository(self) -> Repository:

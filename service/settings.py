@@ -129,13 +129,16 @@ class Settings(BaseSettings):
         description="keys, separated by commas, of which a request must send one; unset (and no file): none is needed",
     )
     api_keys_file: Path | None = Field(
-        default=None, description="file with one such key per line, read at the start; '#' begins a comment"
+        default=None,
+        description="file with one such key per line, read again when it has changed; '#' begins a comment",
     )
     admin_keys: SecretStr | None = Field(
         default=None,
         description="keys, separated by commas, that may load and unload models; unset (and no file): nobody may",
     )
-    admin_keys_file: Path | None = Field(default=None, description="file with one such key per line, read at the start")
+    admin_keys_file: Path | None = Field(
+        default=None, description="file with one such key per line, read again when it has changed"
+    )
     cors_origins: str | None = Field(
         default=None,
         description="origins, separated by commas, whose pages may call the service from browsers; unset: none, *: all",
