@@ -26,14 +26,15 @@ from trainer.errors import (
     DuplicateImages,
     EmptyClass,
     SingleImage,
+    SplitsUnclear,
     TooFewClasses,
     TooFewImages,
 )
 from trainer.recipe import Data
 
-TRAIN_NAMES = ("train", "training")
-VALIDATION_NAMES = ("val", "valid", "validation")
-TEST_NAMES = ("test", "testing")
+TRAIN_NAMES = ("train", "training", "train_set", "training_set")
+VALIDATION_NAMES = ("val", "valid", "validation", "val_set", "validation_set")
+TEST_NAMES = ("test", "testing", "test_set")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Dataset:
 def find_dataset(data: Data, seed: int) -> Dataset:
     """Find and split the images of a recipe; `data.fraction` thins out the training split alone.
 
-    Raises a `DataError`: nothing there, fewer than two classes, an empty class, or one too small for every split.
+    Raises a `DataError`: nothing there, splits by other names than those above, fewer than two classes, an empty class,
+    or one too small for every split.
     """
     dataset = _find_splits(data, seed)
     if data.fraction == 1:
@@ -107,6 +109,7 @@ def _find_splits(data: Data, seed: int) -> Dataset:
     train_dir = _first(folders, TRAIN_NAMES)
     val_dir, test_dir = _first(folders, VALIDATION_NAMES), _first(folders, TEST_NAMES)
     if train_dir is None or (val_dir is None and test_dir is None and len(folders) > 1):
+        _refuse_splits_as_classes(root, [folder for folder in (train_dir, val_dir, test_dir) if folder is not None])
         return _split_flat(root, data, seed)
     classes, train = scan_classes(train_dir)
     test_folder, val_folder = (test_dir, val_dir) if test_dir else (val_dir, None)
@@ -141,6 +144,16 @@ def scan_classes(folder: Path) -> tuple[tuple[str, ...], tuple[Example, ...]]:
 
 def _visible_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _refuse_splits_as_classes(root: Path, named: Sequence[Path]) -> None:
+    """Raise `SplitsUnclear` where some folder has a split's name and every folder is divided into the same ones."""
+    if not named:
+        return
+    folders = _visible_folders(root)
+    inside = {tuple(path.name for path in _visible_folders(folder)) for folder in folders}
+    if len(folders) > 1 and len(inside) == 1 and len(next(iter(inside))) > 1:
+        raise SplitsUnclear(root, [folder.name for folder in folders], next(iter(inside)))
 
 
 def _refuse_single_images(train: Sequence[Example], classes: Sequence[str]) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 from linnet.errors import LinnetError, Stopped, UsageError
 
 
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
 class InvalidRecipe(UsageError):
     """The recipe or an override of it does not follow the schema."""
 
@@ -71,6 +75,16 @@ class ClassesDiffer(DataError):
         parts = [f"lacks {', '.join(missing)}"] if missing else []
         parts += [f"has {', '.join(extra)} besides"] if extra else []
         super().__init__(f"{split} {' and '.join(parts)}: every split needs the same class folders as train.")
+
+
+class SplitsUnclear(DataError):
+    """The folders look like splits, not like classes, and which of them is which cannot be told."""
+
+    def __init__(self, root: Path, folders: Sequence[str], classes: Sequence[str]) -> None:
+        super().__init__(
+            f"The folders of {root} ({', '.join(folders)}) all hold the same ones ({_some(classes)}), as splits do: "
+            "name them train, val and test, or set data.path to the one that holds a folder per class."
+        )
 
 
 class UnreadableFiles(DataError):
@@ -196,12 +210,12 @@ class ResumeMismatch(UsageError):
 
 
 class NonFiniteLoss(LinnetError):
-    """Training diverged; the last good checkpoint is kept."""
+    """Training diverged."""
 
     def __init__(self, phase: str, epoch: int, when: str) -> None:
         super().__init__(
-            f"The loss is not finite in phase {phase!r}, epoch {epoch}, {when}: lower optim.lr; "
-            "the checkpoint of the epoch before is kept."
+            f"The loss is not finite in phase {phase!r}, epoch {epoch}, {when}: lower optim.lr and start another run "
+            "with --run DIR."
         )
 
 

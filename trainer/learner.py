@@ -55,10 +55,7 @@ class Learner:
         surroundings: Surroundings = ALONE,
     ) -> None:
         """Set the network up; raises `BatchTooSmall`, for a norm in training wants two images in every part."""
-        self._batch_size = min(phase.batch_size, len(train.labels))
-        parts = process_count() * phase.accumulate
-        if parts > 1 and self._batch_size < 2 * parts:
-            raise BatchTooSmall(self._batch_size, process_count(), phase.accumulate)
+        self._batch_size = batch_size(phase, len(train.labels))
         set_trainable(network, phase.unfreeze)
         self.network = network
         self.optimizer = build_optimizer(network, phase.optim)
@@ -134,7 +131,8 @@ class Learner:
                 # The exchange takes the mean over the processes, and their losses add up.
                 (loss * process_count()).backward()  # type: ignore[no-untyped-call]
         if self._phase.optim.clip_norm > 0:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self._phase.optim.clip_norm)
+            moving = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+            nn.utils.clip_grad_norm_(moving, self._phase.optim.clip_norm)
         self.optimizer.step()
         if self.average:
             self.average.update(self.network)
@@ -148,6 +146,15 @@ class Learner:
             logits = self._trained(hidden)
         loss = targets.loss(logits.float(), self._phase.optim.label_smoothing)
         return loss * (len(part) / whole), int((logits.detach().argmax(1) == targets.labels).sum())
+
+
+def batch_size(phase: Phase, images: int) -> int:
+    """Return what a step learns from, no more than all `images`; raises `BatchTooSmall` where it cannot be cut."""
+    size = min(phase.batch_size, images)
+    parts = process_count() * phase.accumulate
+    if parts > 1 and size < 2 * parts:
+        raise BatchTooSmall(size, process_count(), phase.accumulate)
+    return size
 
 
 def _compiled(module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

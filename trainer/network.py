@@ -113,8 +113,8 @@ def _downloaded(backbone: Backbone, name: str) -> nn.Module:
         raise NoPublishedWeights(name)
     try:
         return backbone.imagenet()
-    except OSError as error:
-        raise CannotDownload(f"The ImageNet weights of {name}", Path(torch.hub.get_dir()), str(error)) from error
+    except (OSError, RuntimeError) as error:  # the latter where something else than the weights came
+        raise CannotDownload(f"The ImageNet weights of {name}", Path(torch.hub.get_dir()), first_line(error)) from error
 
 
 def _read(path: Path, backbone: str) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StrictInt, field_validator, model_validator
 
 from linnet.preprocess import PreprocessSpec
 
@@ -116,7 +116,7 @@ class Phase(Table):
     """One stretch of training: what may move, for how long, and how."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="how the history and `--set` name the phase")
-    unfreeze: str | int = Field(
+    unfreeze: str | StrictInt = Field(
         description="'head', 'all', the last N layers as an integer, or the last N blocks as 'N blocks'"
     )
     epochs: int = Field(ge=1, description="passes over the training images")

@@ -18,10 +18,11 @@ def timm_backbone(name: str) -> Backbone:
     """
     timm = _timm()
     model_name = _known(timm, name)
+    published = timm.get_pretrained_cfg(model_name).has_weights
     return Backbone(
         build=lambda: timm.create_model(model_name, pretrained=False),
         take_apart=_take_apart,
-        imagenet=lambda: timm.create_model(model_name, pretrained=True),
+        imagenet=(lambda: timm.create_model(model_name, pretrained=True)) if published else None,
     )
 
 

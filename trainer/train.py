@@ -27,7 +27,7 @@ from trainer.image_cache import decode_cached
 from trainer.images import labels_of
 from trainer.input_check import check_sizes
 from trainer.inputs import Split, Surroundings
-from trainer.learner import Learner
+from trainer.learner import Learner, batch_size
 from trainer.memory import keep_freed_blocks
 from trainer.network import Classifier, build_classifier, chosen_device
 from trainer.phase import Watch, run_phase
@@ -58,11 +58,14 @@ def train(recipe: Recipe, directory: Path, *, resume: bool = False, cache: Path 
         with distributed.one_per_host_first():
             dataset = find_dataset(recipe.data, recipe.seed)
         dataset.refuse_duplicates()
+        for phase in recipe.phase:
+            batch_size(phase, len(dataset.train))
         resolved = recipe.model_dump(mode="json")
         if state is None:
             state = Checkpoint(resolved, dataset.fingerprint)
         if not _is_of(state, resolved):
             raise ResumeMismatch(directory, "The recipe")
+        state.recipe = resolved
         if state.data != dataset.fingerprint:
             raise ResumeMismatch(directory, "The data")
         network = _network(recipe, dataset, state)
@@ -204,11 +207,20 @@ def _previous_state(directory: Path) -> Checkpoint:
 
 
 def _is_of(state: Checkpoint, resolved: dict[str, Any]) -> bool:
-    """Tell whether the state is of this recipe; one that an older version wrote has the defaults of newer keys."""
+    """Tell whether the state is of this recipe; one that an older version wrote has the defaults of newer keys.
+
+    Who is told, how it is computed and where the images lie may change: what they are has a fingerprint of its own.
+    """
     try:
-        return Recipe.model_validate(state.recipe).model_dump(mode="json") == resolved
+        before = Recipe.model_validate(state.recipe).model_dump(mode="json")
     except ValidationError:
         return False
+    return _what_decides(before) == _what_decides(resolved)
+
+
+def _what_decides(recipe: dict[str, Any]) -> dict[str, Any]:
+    data = {key: value for key, value in recipe["data"].items() if key != "path"}
+    return {key: value for key, value in recipe.items() if key not in ("tracking", "compute")} | {"data": data}
 
 
 def _network(recipe: Recipe, dataset: Dataset, state: Checkpoint) -> Classifier:

@@ -13,7 +13,7 @@ from torch import nn
 from linnet.preprocess import PreprocessSpec
 from trainer.architectures import ARCHITECTURES
 from trainer.backbones import BACKBONES
-from trainer.errors import NoPublishedWeights, TimmMissing, UnknownBackbone
+from trainer.errors import CannotDownload, NoPublishedWeights, TimmMissing, UnknownBackbone
 from trainer.inputs import folded
 from trainer.network import Classifier, build_classifier, frozen_block_count, set_trainable
 from trainer.recipe import Network
@@ -113,6 +113,24 @@ def test_names_that_are_none() -> None:
     spec = PreprocessSpec(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     with pytest.raises(NoPublishedWeights, match="There are no ImageNet weights of cnn_2"):
         build_classifier(Network(backbone="cnn_2"), 3, spec)
+
+
+def test_weights_that_do_not_arrive_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError('invalid hash value (expected "b0353104", got "7e4a")')
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    spec = PreprocessSpec(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    with pytest.raises(CannotDownload, match=r"of resnet50 cannot be downloaded to .*\(invalid hash value"):
+        build_classifier(Network(backbone="resnet50"), 3, spec)
+
+
+def test_a_timm_model_that_nobody_has_trained() -> None:
+    timm = pytest.importorskip("timm", reason="timm is an optional extra")
+    assert not timm.get_pretrained_cfg("vit_base_patch16_18x2_224").has_weights
+    spec = PreprocessSpec(size_px=32, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    with pytest.raises(NoPublishedWeights, match="There are no ImageNet weights of timm/vit_base_patch16_18x2_224"):
+        build_classifier(Network(backbone="timm/vit_base_patch16_18x2_224"), 3, spec)
 
 
 def test_any_timm_model(tmp_path: Path) -> None:

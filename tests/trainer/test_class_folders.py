@@ -11,6 +11,7 @@ from linnet.names import NameNotText
 from tests.trainer.test_data import COUNTS, everything
 from tests.trainer.trees import write_empty_files
 from trainer.data import find_dataset
+from trainer.errors import SplitsUnclear
 from trainer.recipe import Data
 
 
@@ -47,6 +48,24 @@ def test_a_linked_folder_of_a_class_counts(tmp_path: Path) -> None:
     (tmp_path / "photos" / "ant" / "more").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "photos" / "ant" / "circle").symlink_to(tmp_path / "photos" / "ant")
     assert len(everything(find_dataset(Data(path=tmp_path / "photos"), seed=0))) == 31
+
+
+@pytest.mark.parametrize(
+    "folders", [("training_data", "val", "test"), ("train", "holdout"), ("Validation", "one", "two")]
+)
+def test_splits_by_other_names_are_not_taken_for_classes(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        write_empty_files(tmp_path / folder, COUNTS)
+    with pytest.raises(SplitsUnclear, match=r"all hold the same ones \(ant, bee\), as splits do: name them train, val"):
+        find_dataset(Data(path=tmp_path), seed=0)
+
+
+def test_classes_may_be_called_as_splits_are_or_be_divided_alike(tmp_path: Path) -> None:
+    write_empty_files(tmp_path / "vehicles", {"train": 20, "car": 10})
+    assert find_dataset(Data(path=tmp_path / "vehicles"), seed=0).classes == ("car", "train")
+    for animal in ("cat", "dog"):
+        write_empty_files(tmp_path / "animals" / animal, {"indoors": 5, "outdoors": 5})
+    assert find_dataset(Data(path=tmp_path / "animals"), seed=0).classes == ("cat", "dog")
 
 
 @pytest.mark.parametrize("odd", [b"ant/caf\xe9.png", b"caf\xe9/1.png"])

@@ -52,7 +52,9 @@ def test_a_flat_folder_is_split_in_three(tmp_path: Path) -> None:
     assert all(dataset.classes[example.label] == example.path.parent.name for example in dataset.train)
 
 
-@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "Testing"), ("train", "val")])
+@pytest.mark.parametrize(
+    ("train", "test"), [("train", "test"), ("Training", "Testing"), ("training_set", "test_set"), ("train", "val")]
+)
 def test_validation_is_carved_from_train_where_no_folder_is_left_for_it(tmp_path: Path, train: str, test: str) -> None:
     write_empty_files(tmp_path / train, COUNTS)
     write_empty_files(tmp_path / test, {"ant": 3, "bee": 2})

@@ -76,6 +76,21 @@ def test_a_batch_has_two_images_for_every_part() -> None:
         Learner(tiny_network(), phase, tiny_split(12), tiny_split(6))
 
 
+def test_gradients_are_clipped_by_those_that_move() -> None:
+    """An earlier phase leaves gradients in what this one freezes; a resumed run does not have them."""
+    heads = []
+    for stale in (0.0, 1e3):
+        network = settled_network()
+        for parameter in network.parameters():
+            parameter.grad = torch.full_like(parameter, stale)
+        phase = tiny_phase("head", name="sgd", momentum=0.0, weight_decay=0.0, clip_norm=0.01)
+        learner = Learner(network, phase, tiny_split(24), tiny_split(6))
+        one_epoch(learner)
+        heads.append(network.head.state_dict()["1.weight"])
+    assert torch.equal(*heads)
+    assert not torch.equal(heads[0], settled_network().head.state_dict()["1.weight"])
+
+
 @pytest.mark.parametrize("accumulate", [2, 4, 5])
 def test_a_batch_in_parts_is_the_same_batch(accumulate: int) -> None:
     """Dense layers alone: a BatchNorm would see each part by itself."""

@@ -143,7 +143,9 @@ def test_a_training_that_explodes_keeps_the_last_good_state(batch_size: int) -> 
         saved.append(all(bool(tensor.isfinite().all()) for tensor in now.network.values()))
 
     where = "epoch 1, step 2" if batch_size == 6 else "epoch 1, validation"
-    with pytest.raises(NonFiniteLoss, match=f"The loss is not finite in phase 'tiny', {where}: lower optim.lr;"):
+    with pytest.raises(
+        NonFiniteLoss, match=f"The loss is not finite in phase 'tiny', {where}: lower optim.lr and start another run"
+    ):
         run_phase(learner, phase, 0, state, Watch(save, quiet()))
     assert all(saved), "a state was saved that cannot be continued from"
     assert len(state.history) == 1, "an epoch that came to nothing has no row"

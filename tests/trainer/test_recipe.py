@@ -110,6 +110,10 @@ def test_an_unfrozen_head_phase_is_augmented_like_the_others(tmp_path: Path) -> 
         (TEXT.replace('"12 blocks"', '"12 stages"'), "phase.1.unfreeze: must be 'head', 'all', a number of layers,"),
         (TEXT.replace('"12 blocks"', '"0 blocks"'), "phase.1.unfreeze: must be 'head', 'all', a number of layers,"),
         (TEXT.replace('"12 blocks"', "0"), "phase.1.unfreeze: must be at least 1 layer, or 'head'."),
+        (TEXT.replace('"12 blocks"', "true"), "phase.1.unfreeze"),
+        (TEXT.replace("size_px", "mean = [123.7, 116.3, 103.5]\nsize_px"), "preprocess.mean.0: Input should be less"),
+        (TEXT.replace("size_px", "std = [0.2, 0.0, 0.2]\nsize_px"), "preprocess.std.1: Input should be greater than 0"),
+        (TEXT.replace("size_px", "std = [0.2, nan, 0.2]\nsize_px"), "preprocess.std.1: Input should be"),
         (
             TEXT.replace("lr = 1e-3", "lr = 1e-3\nschedule_epochs = 7"),
             "phase.1: optim.schedule_epochs must be 0 or at least the phase's 8 epochs.",

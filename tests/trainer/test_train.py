@@ -14,6 +14,7 @@ from linnet.bundle import sha256_of
 from trainer.checkpoint import RESUME_FILE, load_checkpoint, save_checkpoint
 from trainer.data import find_dataset
 from trainer.errors import (
+    BatchTooSmall,
     DataNotFound,
     FolderTaken,
     InvalidRun,
@@ -29,10 +30,11 @@ from trainer.evaluation import EVALUATION_FILE
 from trainer.gpu_memory import GpuFull
 from trainer.images import decode, labels_of
 from trainer.input_check import InputRefused
-from trainer.recipe import Data, Recipe
+from trainer.recipe import Compute, Data, Recipe, Tracking
 from trainer.recipe_file import load_recipe
 from trainer.run import RUN_FILE, WEIGHTS_FILE, load_network, read_run
 from trainer.run_lock import RunInUse, sole_writer
+from trainer.tracking_errors import MlflowMissing, MlflowUnreachable
 from trainer.train import train
 
 
@@ -137,6 +139,32 @@ def test_resuming_wants_the_same_recipe(run_dir: Path, recipe: Recipe, tmp_path:
     directory = unfinished(run_dir, tmp_path / "run")
     with pytest.raises(ResumeMismatch, match=f"The recipe changed since the run in {directory} was interrupted"):
         train(recipe.model_copy(update={"seed": 4}), directory, resume=True)
+
+
+def test_a_resumed_run_may_tell_others_compute_otherwise_and_find_its_images_elsewhere(
+    run_dir: Path, recipe: Recipe, photos: Path, tmp_path: Path
+) -> None:
+    directory = unfinished(run_dir, tmp_path / "run")
+    moved = tmp_path / "moved" / photos.name
+    shutil.copytree(photos, moved)
+    changes = {
+        "data": recipe.data.model_copy(update={"path": moved}),
+        "compute": Compute(compile=True),
+        "tracking": Tracking(mlflow=f"sqlite:///{tmp_path / 'no-longer' / 'there.db'}"),
+    }
+    with pytest.raises((MlflowUnreachable, MlflowMissing)):
+        train(recipe.model_copy(update=changes), directory, resume=True)
+    record = train(recipe.model_copy(update=changes | {"tracking": Tracking()}), directory, resume=True)
+    assert sha256_of(directory / WEIGHTS_FILE) == sha256_of(run_dir / WEIGHTS_FILE)
+    assert record.recipe.data.path == moved
+    assert load_checkpoint(directory).recipe["data"]["path"] == str(photos), "all was trained before"
+
+
+def test_a_batch_that_cannot_be_cut_is_found_before_anything_is_trained(recipe: Recipe, tmp_path: Path) -> None:
+    last = recipe.phase[-1].model_copy(update={"batch_size": 64, "accumulate": 16})
+    with pytest.raises(BatchTooSmall, match="A batch of 27 images cannot be cut for 1 processes times 16 parts"):
+        train(recipe.model_copy(update={"phase": (*recipe.phase[:-1], last)}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_of_before_a_key_was_known_is_resumed(run_dir: Path, recipe: Recipe, tmp_path: Path) -> None:
