@@ -7,6 +7,7 @@ Must not import torch, ONNX Runtime or a web framework.
 
 from __future__ import annotations
 
+import math
 import warnings
 from io import BytesIO
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from linnet.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage, first_line
+from linnet.jpeg import MAX_SCANS, has_too_many_scans
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # How files of these formats are named, for whoever looks for images in a folder; what decides is the content.
@@ -45,10 +47,15 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# TIFF 6.0, section 15: TileWidth and TileLength.
+_TILE_SIDES = (322, 323)
+
 # The bit depth is byte 8 of the IHDR data, which always comes first: 8 bytes of signature, 8 of chunk header.
 _PNG_DEPTH_AT = 24
 
 Channel = Annotated[int, Field(ge=0, le=255)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Spread = Annotated[float, Field(gt=0, le=1)]
 
 
 class PreprocessSpec(BaseModel):
@@ -66,8 +73,10 @@ class PreprocessSpec(BaseModel):
         default=(255, 255, 255), description="RGB behind transparent pixels"
     )
     jpeg_draft: bool = Field(default=True, description="decode large JPEGs at 1/2, 1/4 or 1/8 scale")
-    mean: tuple[float, float, float] = Field(description="RGB mean of values in [0, 1]; subtracted inside the network")
-    std: tuple[float, float, float] = Field(description="RGB deviation; divides inside the network")
+    mean: tuple[Share, Share, Share] = Field(description="RGB mean of values in [0, 1]; subtracted inside the network")
+    std: tuple[Spread, Spread, Spread] = Field(
+        description="RGB deviation of values in [0, 1]; divides inside the network"
+    )
 
 
 def load_image(
@@ -75,9 +84,10 @@ def load_image(
 ) -> npt.NDArray[np.uint8]:  # [H, W, 3]
     """Decode `data` and return the network's input as uint8 RGB [size_px, size_px, 3].
 
-    The order: open by an allow-list of formats, check the pixel count against `max_pixels`, JPEG draft decoding, decode
-    the first frame, turn upright by EXIF, settle depth, palette, alpha and colour model, then cut and resize in one
-    step. ICC profiles are ignored. Pillow's own limit (178 million pixels) holds as well, whatever `max_pixels` says.
+    The order: open by an allow-list of formats, check the pixel count against `max_pixels` (that of a TIFF's tiles too,
+    and the scans of a JPEG), JPEG draft decoding, decode the first frame, turn upright by EXIF, settle depth, palette,
+    alpha and colour model, then cut and resize in one step. ICC profiles are ignored. Pillow's own limit (178 million
+    pixels) holds as well, whatever `max_pixels` says.
 
     Raises `UnsupportedImage`, `UnreadableImage` or `ImageTooLarge`, and nothing else, whatever the bytes.
     """
@@ -107,9 +117,23 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         raise ImageTooLarge(max_pixels) from error
     except Exception as error:
         raise UnreadableImage(first_line(error, 120)) from error
-    if image.width * image.height > max_pixels:
+    if unpacked_pixels(image) > max_pixels:
         raise ImageTooLarge(max_pixels)
+    if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
+        raise UnreadableImage(f"it has more than {MAX_SCANS} scans")
     return image
+
+
+def unpacked_pixels(image: Image.Image) -> int:
+    """Return how many pixels are unpacked at once at full scale: those of the image, or of a TIFF's larger tile.
+
+    Raises `UnreadableImage` for tiles whose sides are no numbers.
+    """
+    try:
+        sides = [int(getattr(image, "tag_v2", {}).get(tag, 0)) for tag in _TILE_SIDES]
+    except Exception as error:  # Pillow reads a tag when it is asked for
+        raise UnreadableImage("its tiles have no size") from error
+    return max(image.width * image.height, math.prod(sides))
 
 
 def _upright(image: Image.Image) -> Image.Image:

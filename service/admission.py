@@ -20,6 +20,11 @@ class Hold:
         self.images = 0
         self.bytes = 0
 
+    @property
+    def most_images(self) -> int:
+        """Return how many images the whole service takes on at once."""
+        return self._admission.max_images
+
     def add_images(self, count: int) -> None:
         """Take on `count` more images, or raise `Overloaded`."""
         if self._admission.images + count > self._admission.max_images:

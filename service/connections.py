@@ -60,6 +60,8 @@ def bounded_protocol(
                 if not self._is_answering():
                     self.send_400_response(f"its head has more than {MAX_HEAD_BYTES} bytes")
                 self.transport.close()
+            elif self._waits_without_end():  # after an empty line, which is no request and ended the wait for one
+                self._close_in(head_timeout_s)
 
         def send_400_response(self, msg: str) -> None:
             """Answer what cannot be parsed, in our format instead of uvicorn's plain text."""
@@ -128,6 +130,10 @@ def bounded_protocol(
                 self.transport.abort()
             elif not self.transport.is_closing():
                 self.transport.close()
+
+        def _waits_without_end(self) -> bool:
+            timer = self._deadline or self.timeout_keep_alive_task
+            return timer is None and not self._is_answering() and not self.transport.is_closing()
 
         def _is_answering(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete

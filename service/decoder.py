@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from linnet.preprocess import ACCEPTED_FORMATS, PreprocessSpec, load_image
+from linnet.jpeg import is_held_whole
+from linnet.preprocess import ACCEPTED_FORMATS, PreprocessSpec, load_image, unpacked_pixels
 
 # Above this many pixels images take turns. Pillow holds up to 16 bytes per pixel while it settles transparency.
 LARGE_PX = 8_000_000
@@ -48,11 +49,11 @@ class Decoder:
 def _unpacked_px(data: bytes, spec: PreprocessSpec) -> int:
     """Return the pixels that decoding will hold, by the header; 0 without one.
 
-    0 as well for JPEG that decodes at scale: a progressive one is held whole, at 2 bytes a sample, at any scale.
+    0 as well for JPEG that decodes at scale, row by row.
     """
     try:
         with Image.open(BytesIO(data), formats=ACCEPTED_FORMATS) as image:
-            is_scaled = image.format == "JPEG" and spec.jpeg_draft and "progressive" not in image.info
-            return 0 if is_scaled else image.width * image.height
+            is_scaled = image.format == "JPEG" and spec.jpeg_draft and not is_held_whole(data)
+            return 0 if is_scaled else unpacked_pixels(image)
     except Exception:  # `load_image` says what is wrong
         return 0

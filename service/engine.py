@@ -16,6 +16,7 @@ import numpy.typing as npt
 from linnet.errors import ImageError, ImageTooLarge
 from linnet.preprocess import PreprocessSpec, load_image
 from linnet.session import Network, Outputs
+from service.errors import detached
 
 Image = npt.NDArray[np.uint8]  # [H, W, 3], the network's input
 Item = bytes | Image  # an image as it was sent, small enough to be decoded here, or the network's input
@@ -71,9 +72,3 @@ class Engine:
 
     def _decode(self, data: bytes) -> Image:
         return load_image(data, self._preprocess, max_pixels=self._max_pixels)
-
-
-def detached(error: ImageError) -> ImageError:
-    """Return the error without the frames it went through, which would hold the image until a garbage collection."""
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)

@@ -6,8 +6,17 @@ What an error means to HTTP (status, code) is decided in `service.problems` alon
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from linnet.errors import ImageError, LinnetError
+
+E = TypeVar("E", bound=Exception)
+
+
+def detached(error: E) -> E:
+    """Return the error without the frames it went through, which would hold what they know until it is collected."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class RequestError(LinnetError):

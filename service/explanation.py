@@ -52,8 +52,11 @@ async def explain(data: bytes, label: str | None, model: Model, decoder: Decoder
         grid = grid_from_cam(answer.outputs.cam[answer.row], index)
     else:
         covered = occlusions(pixels)
-        hold.add_images(len(covered))
-        answers = await answer_pixels(covered, model)
+        at_once = min(len(covered), hold.most_images)
+        hold.add_images(at_once - 1)  # the place of the image itself is free again
+        answers = []
+        for begin in range(0, len(covered), at_once):
+            answers += await answer_pixels(covered[begin : begin + at_once], model)
         grid = grid_from_occlusions(probability, np.array([found.probabilities[index] for found in answers]))
     method: Literal["cam", "occlusion"] = "occlusion" if answer.outputs.cam is None else "cam"
     timing_ms = {"decode": decode_ms, **slowest_ms(answers)}

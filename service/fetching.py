@@ -25,6 +25,7 @@ HEADERS = [("Accept", "image/*"), ("Accept-Encoding", "identity"), ("User-Agent"
 MAX_REDIRECTS = 3
 MAX_AT_ONCE = 16
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SPECIAL = ipaddress.ip_network("192.0.0.0/24")  # RFC 6890; some clouds have their metadata there
 _EMBEDDING = ipaddress.ip_network("64:ff9b::/96")  # NAT64 (RFC 6052): the last 32 bits are an IPv4 address
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -38,7 +39,9 @@ def is_public(address: Address) -> bool:
             inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if inner is not None:
             return is_public(inner)
-    return address.is_global and not address.is_multicast and not address.is_reserved
+        if address.is_site_local:  # deprecated by RFC 3879, and still routed at home
+            return False
+    return address.is_global and not address.is_multicast and not address.is_reserved and address not in _SPECIAL
 
 
 class Fetcher:

@@ -10,28 +10,20 @@ import logging
 from pathlib import Path
 
 from linnet.errors import LinnetError
-from service.keys import Keys
-from service.settings import Settings
+from service.keys import KeyList, Keys
 
 LOOK_EVERY_S = 2.0
 
 logger = logging.getLogger(__name__)
 
-State = tuple[tuple[int, int, int] | None, ...]  # inode, time of the last change in nanoseconds and size of each file
+State = tuple[int, int, int] | None  # inode, time of the last change in nanoseconds and size; None: not to be seen
 
 
 class KeyRotation:
-    """Holds the keys of one service and looks at their files now and then.
+    """Looks at the files of keys now and then, each by itself."""
 
-    Raises `UnreadableKeys` or `InvalidSetting` where the keys cannot be used from the start.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._files = [path for path in (settings.api_keys_file, settings.admin_keys_file) if path is not None]
-        self._taken = self._seen = self._state()  # before they are read: what changes meanwhile is read again
-        self._refused: State | None = None
-        self.keys = Keys.of(settings)
+    def __init__(self, keys: Keys) -> None:
+        self._files = [KeyFile(found, found.path) for found in (keys.ordinary, keys.admin) if found.path is not None]
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -44,39 +36,46 @@ class KeyRotation:
         if self._task is not None:
             self._task.cancel()
 
-    def look(self) -> Keys | None:
-        """Return the keys of files that have changed and then kept still for one look: none is read half-written.
-
-        Where they cannot be used, the old keys stay, the log says why once for each change, and the next look tries
-        again.
-        """
-        state = self._state()
-        keeps_still, self._seen = state == self._seen, state
-        if state == self._taken or not keeps_still:
-            return None
-        try:
-            fresh = Keys.of(self._settings)
-        except LinnetError as error:
-            if state != self._refused:
-                logger.error("The API keys stay as they were. %s", error)
-            self._refused = state
-            return None
-        self._taken = state
-        logger.info("The API keys were read again, for their files have changed")
-        return fresh
-
     async def _look_for_ever(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            fresh = await asyncio.to_thread(self.look)
-            if fresh is not None:
-                self.keys.become(fresh)
-
-    def _state(self) -> State:
-        return tuple(_state_of(path) for path in self._files)
+            for file in self._files:
+                await asyncio.to_thread(file.look)
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
+class KeyFile:
+    """One file of keys, which has been read before; it is read again at the first look all the same."""
+
+    def __init__(self, keys: KeyList, path: Path) -> None:
+        self._keys = keys
+        self._path = path
+        self._taken: State = None
+        self._seen: State = None
+        self._complaint = ""
+
+    def look(self) -> None:
+        """Take the keys of a file that has changed and then kept still for one look: none is read half-written.
+
+        Where they cannot be used, the old ones stay, the log says why once, and the next look tries again.
+        """
+        state = _state_of(self._path)
+        keeps_still, self._seen = state == self._seen, state
+        if not keeps_still or (state is not None and state == self._taken):
+            return
+        try:
+            digests = self._keys.read()
+        except LinnetError as error:
+            if str(error) != self._complaint:
+                logger.error("The API keys stay as they were. %s", error)
+            self._complaint = str(error)
+            return
+        if digests != self._keys.digests:
+            self._keys.digests = digests
+            logger.info("The API keys in %s were read again: they have changed", self._path)
+        self._taken, self._complaint = state, ""
+
+
+def _state_of(path: Path) -> State:
     try:
         status = path.stat()
     except OSError:

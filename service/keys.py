@@ -18,42 +18,50 @@ from service.settings import Settings
 from service.start_errors import InvalidSetting, UnreadableKeys
 
 
+class KeyList:
+    """Keys of one kind, held as digests, and where they come from: a setting, a file, or both."""
+
+    def __init__(self, variable: str, listed: SecretStr | None, path: Path | None) -> None:
+        """Read the keys; `variable` names the file's setting. Raises `UnreadableKeys` or `InvalidSetting`."""
+        self._variable = variable
+        self._listed = listed
+        self.path = path
+        self.digests = self.read()
+
+    def read(self) -> list[bytes]:
+        """Return the digests of the keys as they are now; raises what the constructor raises."""
+        return [_digest(key) for key in _read(self._listed, self.path, self._variable)]
+
+
 class Keys:
-    """The keys of one service, held as digests."""
+    """The keys of one service."""
 
-    def __init__(self, ordinary: list[str], admin: list[str]) -> None:
-        self._ordinary = [_digest(key) for key in ordinary]
-        self._admin = [_digest(key) for key in admin]
-
-    @classmethod
-    def of(cls, settings: Settings) -> Keys:
+    def __init__(self, settings: Settings) -> None:
         """Read the keys that the settings name; raises `UnreadableKeys` or `InvalidSetting`."""
-        return cls(
-            _read(settings.api_keys, settings.api_keys_file, "LINNET_API_KEYS_FILE"),
-            _read(settings.admin_keys, settings.admin_keys_file, "LINNET_ADMIN_KEYS_FILE"),
-        )
-
-    def become(self, other: Keys) -> None:
-        """Know the keys of `other` from now on, and those alone."""
-        self._ordinary, self._admin = other._ordinary, other._admin
+        self.ordinary = KeyList("LINNET_API_KEYS_FILE", settings.api_keys, settings.api_keys_file)
+        self.admin = KeyList("LINNET_ADMIN_KEYS_FILE", settings.admin_keys, settings.admin_keys_file)
 
     @property
     def are_needed(self) -> bool:
         """Tell whether ordinary requests need a key."""
-        return bool(self._ordinary)
+        return bool(self.ordinary.digests)
+
+    @property
+    def _all(self) -> list[bytes]:
+        return self.ordinary.digests + self.admin.digests
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Let an ordinary request in, or raise `KeyRefused`; an admin key is good as well."""
-        if self.are_needed and not _all_known(_sent_keys(headers), self._ordinary + self._admin):
+        if self.are_needed and not _all_known(_sent_keys(headers), self._all):
             raise KeyRefused
 
     def check_admin(self, headers: Mapping[str, str]) -> None:
         """Let a request in that changes what is served; raises `ManagementOff`, `AdminKeyNeeded` or `KeyRefused`."""
-        if not self._admin:
+        if not self.admin.digests:
             raise ManagementOff
         keys = _sent_keys(headers)
-        if not _all_known(keys, self._admin):
-            raise AdminKeyNeeded if _all_known(keys, self._ordinary + self._admin) else KeyRefused
+        if not _all_known(keys, self.admin.digests):
+            raise AdminKeyNeeded if _all_known(keys, self._all) else KeyRefused
 
 
 def _sent_keys(headers: Mapping[str, str]) -> list[str]:

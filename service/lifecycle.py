@@ -36,7 +36,8 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._key_rotation = KeyRotation(settings)
+        self.keys = Keys(settings)
+        self._key_rotation = KeyRotation(self.keys)
         self.limits = Limits.of(settings)
         self.metrics = Metrics()
         self.access_log = AccessLog(settings.log_format) if settings.access_log else None
@@ -80,11 +81,6 @@ class Service:
             await self.catalogue.load(change.name)
         else:
             await self.catalogue.unload(change.name)
-
-    @property
-    def keys(self) -> Keys:
-        """Return the keys that are good now; the same object for as long as the service runs."""
-        return self._key_rotation.keys
 
     @property
     def repository(self) -> Repository:

@@ -18,8 +18,8 @@ from linnet.manifest import Variant
 from linnet.session import Outputs
 from service.batcher import Answer, Outcome
 from service.decoder import Decoder
-from service.engine import Image, NotHere, detached
-from service.errors import EngineFailed
+from service.engine import Image, NotHere
+from service.errors import EngineFailed, detached
 from service.problems import code_of
 from service.repository import Model
 

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 from linnet.errors import LinnetError
 from service.handover import Seat
@@ -24,10 +25,11 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def main() -> None:
     """Serve until SIGTERM; writes what is served to stdout in one line when it is loaded."""
     _end_with(supervisor_pid=int(sys.argv[1]))
+    announce = own_stdout()
     try:
         settings = read_settings()
         with socket.socket(fileno=int(sys.argv[2])) as channel:
-            serve_on(Seat(channel), settings, _announce)
+            serve_on(Seat(channel), settings, announce)
     except LinnetError as error:
         sys.exit(f"linnet: {error}")
 
@@ -41,9 +43,19 @@ def _end_with(supervisor_pid: int) -> None:
         sys.exit(0)
 
 
-def _announce(models: str) -> None:
-    sys.stdout.write(f"{models}\n")
-    sys.stdout.flush()
+def own_stdout() -> Callable[[str], None]:
+    """Return what writes a line to stdout; all else that is written there goes to stderr from now on.
+
+    ONNX Runtime prints to stdout where a provider fails, which the supervisor would take for what is served.
+    """
+    stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def announce(models: str) -> None:
+        stdout.write(f"{models}\n")
+        stdout.flush()
+
+    return announce
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ from pydantic import ValidationError
 
 from linnet.bundle import first_problem
 from linnet.manifest import Manifest
+from service.errors import RequestError, detached
 from service.v2.errors import InvalidTensor, TensorTextTooLarge, UnknownOutput
 from service.v2.schemas import InferInput, InferRequest
 
 # Parsing holds the interpreter: about 10 ms per megabyte in which no probe is answered.
 MAX_JSON_BYTES = 8 * 1024 * 1024
-# One at a time: parsing holds the interpreter anyway, and the lists may have twenty times the bytes of their text.
-_PARSING = threading.Lock()
+# One at a time: it holds the interpreter anyway, and the lists may have twenty times the bytes of their text.
+_UNPACKING = threading.Lock()
 DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
 
 
@@ -54,16 +55,31 @@ def read_question(body: bytes, json_bytes: int | None, manifest: Manifest) -> Qu
         raise InvalidTensor(f"Inference-Header-Content-Length is {json_bytes} and the body has {len(body)} bytes")
     if len(text) > MAX_JSON_BYTES:
         raise TensorTextTooLarge(MAX_JSON_BYTES)
+    with _UNPACKING:
+        found = _unpacked(text, memoryview(body)[len(text) :], manifest)
+    if isinstance(found, RequestError):
+        raise found
+    return found
+
+
+def _unpacked(text: bytes, rest: memoryview, manifest: Manifest) -> Question | RequestError:
+    """Return the question or what is wrong with it; the lists are gone by then, and those that a traceback holds."""
     try:
-        with _PARSING:
-            request = InferRequest.model_validate(orjson.loads(text))
+        return _question(text, rest, manifest)
+    except RequestError as error:
+        return detached(error)
+
+
+def _question(text: bytes, rest: memoryview, manifest: Manifest) -> Question:
+    try:
+        request = InferRequest.model_validate(orjson.loads(text))
     except orjson.JSONDecodeError as error:
         raise InvalidTensor(f"the JSON is damaged: {str(error)[:80]}") from error
     except ValidationError as error:
         raise InvalidTensor(first_problem(error)[:200]) from error
     if len(request.inputs) != 1 or request.inputs[0].name != manifest.input.name:
         raise InvalidTensor(f"there is exactly one input, {manifest.input.name!r}")
-    images = _pixels(request.inputs[0], memoryview(body)[len(text) :], manifest.preprocess.size_px)
+    images = _pixels(request.inputs[0], rest, manifest.preprocess.size_px)
     return Question(request.id, images, _wanted(request, [tensor.name for tensor in manifest.outputs]))
 
 

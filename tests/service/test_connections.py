@@ -96,6 +96,16 @@ def test_what_is_no_http_behind_a_head_in_the_same_packet_is_answered(server: Se
     assert after["invalid_http",] - before.get(("invalid_http",), 0) == 1
 
 
+def test_an_empty_line_is_no_request_and_keeps_no_connection(models_dir: Path) -> None:
+    """After an answer, too, where the time between two requests has just been ended by it."""
+    with ServerProcess(models_dir, header_timeout_ms=500) as server, server.connect() as connection:
+        connection.settimeout(10)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"\r\n")
+        wait_until_closed(connection)
+
+
 def test_a_client_that_reads_nothing_is_let_go(models_dir: Path) -> None:
     """Otherwise what it asked for lies in memory for as long as it likes, and a SIGTERM waits for it."""
     with ServerProcess(models_dir, body_timeout_ms=500) as server, server.connect() as connection:

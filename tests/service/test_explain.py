@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.app import create_app
 from service.schemas import ExplainBody
+from service.settings import Settings
 from tests.service.bundles import SIDE_PX, png
-from tests.service.running import service_at
+from tests.service.running import client_of, service_at
 
 
 def halves() -> bytes:
@@ -83,6 +85,19 @@ def test_one_image_at_a_time(models_dir: Path) -> None:
     assert asyncio.run(scenario()).json()["code"] == "too_many_images"
 
 
+@pytest.mark.parametrize("room", [1, 20])
+def test_covered_images_are_answered_a_few_at_a_time_where_there_is_little_room(models_dir: Path, room: int) -> None:
+    few, many = (explain(models_dir, "?format=json", max_pending_images=images) for images in (room, 256))
+    assert (few.status_code, few.json()["grid"]) == (200, many.json()["grid"])
+
+
 def test_covered_images_count_as_pending(models_dir: Path) -> None:
-    response = explain(models_dir, max_pending_images=20)
+    async def scenario() -> httpx.Response:
+        app = create_app(Settings(models_dir=models_dir, max_pending_images=60))
+        async with client_of(app) as client:
+            with app.state.service.admission.admit() as others:
+                others.add_images(29)
+                return await client.post("/explain", content=halves())
+
+    response = asyncio.run(scenario())
     assert (response.status_code, response.json()["code"]) == (503, "overloaded")

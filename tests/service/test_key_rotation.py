@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from service import key_rotation
-from service.key_rotation import KeyRotation
+from service.errors import KeyRefused
+from service.key_rotation import KeyFile
+from service.keys import Keys
 from service.settings import Settings
-from service.start_errors import UnreadableKeys
 from tests.service.running import service_at
 
 
@@ -79,13 +80,18 @@ def test_keys_stay_where_their_file_cannot_be_used(
 
 
 def test_a_file_that_is_being_written_is_not_read_yet(file: Path) -> None:
-    rotation = KeyRotation(Settings(admin_keys_file=file))
+    keys = Keys(Settings(api_keys_file=file))
+    watched = KeyFile(keys.ordinary, file)
     with file.open("a") as growing:
         for letter in "long":
             growing.write(letter)
             growing.flush()
-            assert rotation.look() is None
-    assert rotation.look() is not None
+            watched.look()
+            keys.check({"x-api-key": "old"})
+            with pytest.raises(KeyRefused):
+                keys.check({"x-api-key": "l"})
+    watched.look()
+    keys.check({"x-api-key": "long"})
 
 
 def test_a_file_that_could_not_be_read_for_a_moment_is_tried_again(
@@ -94,18 +100,35 @@ def test_a_file_that_could_not_be_read_for_a_moment_is_tried_again(
     def fail(*_: object, **__: object) -> str:
         raise OSError("the share is away")
 
-    rotation = KeyRotation(Settings(api_keys_file=file))
+    keys = Keys(Settings(api_keys_file=file))
+    watched = KeyFile(keys.ordinary, file)
     replace(file, "new\n")
     with monkeypatch.context() as away:
         away.setattr(Path, "read_text", fail)
-        assert [rotation.look() for _ in range(4)] == [None] * 4
+        for _ in range(4):
+            watched.look()
     assert len(caplog.records) == 1
-    fresh = rotation.look()
-    assert fresh is not None
-    fresh.check({"x-api-key": "new"})
-    assert rotation.look() is None
+    keys.check({"x-api-key": "old"})
+    watched.look()
+    keys.check({"x-api-key": "new"})
 
 
-def test_keys_that_cannot_be_read_at_the_start_stop_it(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableKeys, match="LINNET_ADMIN_KEYS_FILE"):
-        KeyRotation(Settings(admin_keys_file=tmp_path / "nowhere"))
+def test_a_file_that_cannot_be_used_holds_up_no_other(models_dir: Path, file: Path, tmp_path: Path) -> None:
+    """A leaked key must not stay good for the sake of the administrators' file."""
+    admin = tmp_path / "admin"
+    admin.write_text("boss\n")
+
+    async def scenario() -> list[int]:
+        async with service_at(models_dir, api_keys_file=file, admin_keys_file=admin) as client:
+
+            async def status(key: str) -> int:
+                return (await client.get("/models", headers={"x-api-key": key})).status_code
+
+            admin.unlink()
+            replace(file, "new\n")
+            async with asyncio.timeout(10):
+                while await status("old") != 401:
+                    await asyncio.sleep(0.01)
+            return [await status("new"), await status("boss")]
+
+    assert asyncio.run(scenario()) == [200, 200]

@@ -83,13 +83,13 @@ def test_only_an_admin_changes_what_is_served(
 def test_keys_come_from_files_too(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(f"# of the team\n{USER}  # until May\n\nsecond\n")
-    keys = Keys.of(Settings(api_keys_file=path))
+    keys = Keys(Settings(api_keys_file=path))
     keys.check({"x-api-key": USER})
     keys.check({"x-api-key": "second"})
     path.write_text("# none\n")
     for unusable in (path, tmp_path / "nowhere"):
         with pytest.raises(UnreadableKeys, match="LINNET_ADMIN_KEYS_FILE"):
-            Keys.of(Settings(admin_keys_file=unusable))
+            Keys(Settings(admin_keys_file=unusable))
 
 
 def test_settings_do_not_show_keys() -> None:
@@ -112,4 +112,4 @@ def test_browsers_are_let_in_only_where_told(models_dir: Path) -> None:
 @pytest.mark.parametrize(("keys", "reason"), [(",", "holds no key"), (" ", "holds no key"), ("cl\u00e9", "ASCII")])
 def test_keys_that_let_nobody_or_everybody_in_stop_the_start(keys: str, reason: str) -> None:
     with pytest.raises(InvalidSetting, match=rf"The setting LINNET_API_KEYS cannot be used \(.*{reason}"):
-        Keys.of(Settings(api_keys=SecretStr(keys)))
+        Keys(Settings(api_keys=SecretStr(keys)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -48,6 +49,33 @@ def test_one_long_text_among_short_ones_does_not_cost_its_length_for_each(manife
         with pytest.raises(InvalidTensor, match="not whole numbers"):
             read(manifest, ["x" * 200_000, *[""] * (COUNT - 1)])
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_lists_are_gone_before_those_of_another_request_come(manifest: Manifest) -> None:
+    """Also where they are refused: errors hold the frames they came through."""
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, SIDE_PX, SIDE_PX, 3], "data": [[0]] * 50_000}
+    body = json.dumps({"inputs": [tensor]}).encode()
+
+    def refused() -> Exception:
+        with pytest.raises(InvalidTensor) as caught:
+            read_question(body, None, manifest)
+        return caught.value
+
+    def peak_bytes(count: int) -> int:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        with ThreadPoolExecutor(count) as pool:
+            kept = list(pool.map(lambda _: refused(), range(count)))
+        assert len(kept) == count
+        return tracemalloc.get_traced_memory()[1] - before
+
+    tracemalloc.start()
+    try:
+        one = peak_bytes(1)
+        assert one > 2_000_000
+        assert peak_bytes(8) < 1.5 * one
     finally:
         tracemalloc.stop()
 

@@ -114,6 +114,12 @@ def test_workers_that_cannot_start_end_the_service_with_one_sentence(models_dir:
     assert "Traceback" not in result.stderr
 
 
+def test_what_a_library_prints_is_not_taken_for_what_is_served() -> None:
+    code = "import os; from service.worker import own_stdout; say = own_stdout(); os.write(1, b'noise'); say('models')"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == ("models\n", "noise")
+
+
 def replace_a_worker(server: ServerProcess) -> None:
     """Kill one and wait for the one that takes its place."""
     os.kill(min(workers_of(server)), signal.SIGKILL)
