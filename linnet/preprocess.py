@@ -18,7 +18,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field
 
 from linnet.errors import ImageError, ImageTooLarge, UnreadableImage, UnsupportedImage, first_line
-from linnet.jpeg import MAX_SCANS, has_too_many_scans
+from linnet.jpeg import has_too_many_scans
 
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 # How files of these formats are named, for whoever looks for images in a folder; what decides is the content.
@@ -120,7 +120,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     if unpacked_pixels(image) > max_pixels:
         raise ImageTooLarge(max_pixels)
     if image.format in ("JPEG", "MPO") and has_too_many_scans(data):
-        raise UnreadableImage(f"it has more than {MAX_SCANS} scans")
+        raise UnreadableImage("it has more scans or segments than any encoder writes")
     return image
 
 
