@@ -33,6 +33,7 @@ from linnet_client.errors import (
     Unreachable,
     UnreadableImage,
     UnsupportedImage,
+    UnusableProxy,
 )
 from linnet_client.images import ImageSource
 from linnet_client.results import (
@@ -84,4 +85,5 @@ __all__ = [
     "Unreachable",
     "UnreadableImage",
     "UnsupportedImage",
+    "UnusableProxy",
 ]

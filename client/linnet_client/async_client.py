@@ -12,7 +12,7 @@ from linnet_client import calls
 from linnet_client.calls import Call, Question
 from linnet_client.client import DEFAULT_CONCURRENCY, DEFAULT_RETRIES, DEFAULT_TIMEOUT_S, DEFAULT_URL, POLL_S
 from linnet_client.errors import InvalidAddress, NotReadyInTime, Problem, ServiceError
-from linnet_client.images import ImageSource, Picture, is_small, name_of, read_image
+from linnet_client.images import ImageSource, Picture, Taken, read_image, stays, take
 from linnet_client.ordered import answer_in_order_async
 from linnet_client.results import Explanation, FailedPrediction, Health, Model, Prediction
 from linnet_client.retries import Retries
@@ -72,7 +72,7 @@ class AsyncClient:
         """Yield what each image shows, in order; see `Client.predict_many`."""
         question = Question(model, version, top_k)
 
-        async def answer(group: list[ImageSource]) -> list[Prediction | FailedPrediction]:
+        async def answer(group: list[Taken]) -> list[Prediction | FailedPrediction]:
             if len(group) > 1:
                 try:
                     return await self._send(calls.predict_group(await _read_all(group), question))
@@ -83,13 +83,13 @@ class AsyncClient:
                         raise
             return [await answer_one(image) for image in group]
 
-        async def answer_one(image: ImageSource) -> Prediction | FailedPrediction:
+        async def answer_one(image: Taken) -> Prediction | FailedPrediction:
             try:
-                return await self._send(calls.predict(await _read(image), question))
+                return await self._send(calls.predict(await asyncio.to_thread(image.read), question))
             except (Problem, OSError) as error:
-                return calls.failed_prediction(name_of(image), error)
+                return calls.failed_prediction(image.name, error)
 
-        return answer_in_order_async(answer, images, is_small, concurrency)
+        return answer_in_order_async(answer, images, _take, lambda image: image.is_small, concurrency)
 
     async def explain(
         self,
@@ -163,5 +163,10 @@ async def _read(image: ImageSource) -> Picture:
     return await asyncio.to_thread(read_image, image)
 
 
-async def _read_all(images: list[ImageSource]) -> list[Picture]:
-    return await asyncio.to_thread(lambda: [read_image(image) for image in images])
+async def _read_all(images: list[Taken]) -> list[Picture]:
+    return await asyncio.to_thread(lambda: [image.read() for image in images])
+
+
+async def _take(image: ImageSource) -> Taken:
+    """Copy or read on a thread, too: a copy of what Pillow has not decoded yet decodes it."""
+    return take(image) if stays(image) else await asyncio.to_thread(take, image)

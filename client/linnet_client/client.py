@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Iterable
+from concurrent.futures import CancelledError
 from types import TracebackType
 from typing import TypeVar
 
 from linnet_client import calls
 from linnet_client.calls import Call, Question
 from linnet_client.errors import InvalidAddress, NotReadyInTime, Problem, ServiceError
-from linnet_client.images import ImageSource, is_small, name_of, read_image
+from linnet_client.images import ImageSource, Taken, read_image, take
 from linnet_client.ordered import answer_in_order
 from linnet_client.results import Explanation, FailedPrediction, Health, Model, Prediction
 from linnet_client.retries import Retries
@@ -86,16 +88,19 @@ class Client:
     ) -> Generator[Prediction | FailedPrediction, None, None]:
         """Yield what each image shows, in order, with at most `concurrency` requests under way.
 
-        Images are read when their turn comes, so neither they nor the iterable have to fit into memory; small ones that
-        come faster than they are answered share requests. One that cannot be read has a `FailedPrediction` in its
-        place; what would meet every image alike is raised.
+        Paths are read when their turn comes, so neither the images nor the iterable have to fit into memory. Whatever
+        else is not bytes is copied, or read, when it is taken from the iterable, so a frame may be overwritten and a
+        file closed as soon as the next is asked for; at most twice `concurrency` images are held. Small ones that come
+        faster than they are answered share requests. One that cannot be read has a `FailedPrediction` in its place;
+        what would meet every image alike is raised. Closing the generator waits for the requests under way and no more.
         """
         question = Question(model, version, top_k)
+        closed = threading.Event()
 
-        def answer(group: list[ImageSource]) -> list[Prediction | FailedPrediction]:
+        def answer(group: list[Taken]) -> list[Prediction | FailedPrediction]:
             if len(group) > 1:
                 try:
-                    return self._send(calls.predict_group([read_image(image) for image in group], question))
+                    return self._send(calls.predict_group([image.read() for image in group], question), closed)
                 except OSError:
                     pass  # found again below, and said of that image alone
                 except Problem as error:
@@ -103,13 +108,13 @@ class Client:
                         raise
             return [answer_one(image) for image in group]
 
-        def answer_one(image: ImageSource) -> Prediction | FailedPrediction:
+        def answer_one(image: Taken) -> Prediction | FailedPrediction:
             try:
-                return self._send(calls.predict(read_image(image), question))
+                return self._send(calls.predict(image.read(), question), closed)
             except (Problem, OSError) as error:
-                return calls.failed_prediction(name_of(image), error)
+                return calls.failed_prediction(image.name, error)
 
-        return answer_in_order(answer, images, is_small, concurrency)
+        return answer_in_order(answer, map(take, images), lambda image: image.is_small, concurrency, closed)
 
     def explain(
         self,
@@ -165,14 +170,17 @@ class Client:
         except ServiceError as error:
             return calls.health_after(error)
 
-    def _send(self, call: Call[T]) -> T:
+    def _send(self, call: Call[T], closed: threading.Event | None = None) -> T:
+        """Return the answer, after retries; once `closed` is set nothing is sent, and no retry is waited for."""
+        closed = closed or threading.Event()
         failures = 0
         while True:
+            if closed.is_set():
+                raise CancelledError
             try:
                 return self._connection.send(call)
             except ServiceError as error:
                 failures += 1
                 wait_s = self._retries.wait_s(failures, error)
-                if wait_s is None:
+                if wait_s is None or closed.wait(wait_s):
                     raise
-            time.sleep(wait_s)

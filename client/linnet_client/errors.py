@@ -3,6 +3,7 @@
     ServiceError
     ├── InvalidAddress      the address is none
     ├── InvalidKey          the API key cannot be sent
+    ├── UnusableProxy       the proxy of the environment cannot be used
     ├── Unreachable         nothing answers there
     ├── TimedOut            no answer in time
     ├── NotReadyInTime      `wait_until_ready` gave up
@@ -13,6 +14,8 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class ServiceError(Exception):
@@ -39,6 +42,18 @@ class InvalidKey(ServiceError):
 
     def __init__(self) -> None:
         super().__init__("The API key cannot be sent (it is not all printable ASCII): look where it is read from.")
+
+
+class UnusableProxy(ServiceError):
+    """The environment names a proxy of a kind that does not work here; only its variables are quoted."""
+
+    code = "unusable_proxy"
+
+    def __init__(self, variables: Sequence[str], reason: str) -> None:
+        super().__init__(
+            f"The proxy that {', '.join(variables)} asks for cannot be used ({reason.rstrip('.')}): install what it "
+            "needs, or unset the variable."
+        )
 
 
 class Unreachable(ServiceError):

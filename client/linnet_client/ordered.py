@@ -17,6 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
+T = TypeVar("T")
 
 WINDOWS = 2  # times `concurrency`: one that takes long does not leave the others without work
 FEW = 4  # groups under way below which an item does not wait for company
@@ -115,11 +116,16 @@ class _Line(Generic[A, P]):
 
 
 def answer_in_order(
-    answer: Callable[[list[A]], list[B]], items: Iterable[A], joins: Callable[[A], bool], concurrency: int
+    answer: Callable[[list[A]], list[B]],
+    items: Iterable[A],
+    joins: Callable[[A], bool],
+    concurrency: int,
+    closed: threading.Event,
 ) -> Generator[B, None, None]:
     """Yield what `answer` returns for each item; the first exception is raised in its group's place and ends it.
 
-    What is answered while the next item is waited for is yielded when that has come.
+    What is answered while the next item is waited for is yielded when that has come. However it ends, it sets `closed`,
+    for `answer` to begin nothing more, and waits for the groups that are being worked on.
     """
     with ThreadPoolExecutor(concurrency, thread_name_prefix="linnet-client") as pool:
         line: _Line[A, Future[list[B]]] = _Line(lambda group: pool.submit(answer, group), joins, concurrency)
@@ -131,27 +137,32 @@ def answer_in_order(
             while (first := line.take_last()) is not None:
                 yield from first.result()
         finally:
+            closed.set()
             line.close()
 
 
 async def answer_in_order_async(
-    answer: Callable[[list[A]], Awaitable[list[B]]],
+    answer: Callable[[list[T]], Awaitable[list[B]]],
     items: Iterable[A] | AsyncIterable[A],
-    joins: Callable[[A], bool],
+    take: Callable[[A], Awaitable[T]],
+    joins: Callable[[T], bool],
     concurrency: int,
 ) -> AsyncGenerator[B, None]:
-    """Do as `answer_in_order` does, with tasks of this event loop; an asynchronous stream holds no answer back."""
+    """Do as `answer_in_order` does, with tasks of this event loop; an asynchronous stream holds no answer back.
+
+    What `take` makes of an item is answered; the next item is asked for when it has returned. It raises nothing.
+    """
     hands = asyncio.Semaphore(concurrency)
 
-    async def answer_group(group: list[A]) -> list[B]:
+    async def answer_group(group: list[T]) -> list[B]:
         async with hands:
             return await answer(group)
 
-    line: _Line[A, asyncio.Task[list[B]]] = _Line(
+    line: _Line[T, asyncio.Task[list[B]]] = _Line(
         lambda group: asyncio.create_task(answer_group(group)), joins, concurrency
     )
     try:
-        async with aclosing(_stream(items, line.first)) as stream:
+        async with aclosing(_stream(items, take, line.first)) as stream:
             async for item in stream:
                 if not isinstance(item, _Waiting):
                     line.add(item)
@@ -170,18 +181,20 @@ class _Waiting:
 
 
 async def _stream(
-    items: Iterable[A] | AsyncIterable[A], first: Callable[[], asyncio.Task[Any] | None]
-) -> AsyncGenerator[A | _Waiting, None]:
-    """Yield the items, and a `_Waiting` whenever the first group is done while an asynchronous stream has none."""
+    items: Iterable[A] | AsyncIterable[A],
+    take: Callable[[A], Awaitable[T]],
+    first: Callable[[], asyncio.Task[Any] | None],
+) -> AsyncGenerator[T | _Waiting, None]:
+    """Yield the items as taken; a `_Waiting` whenever the first group is done while an asynchronous stream has none."""
     if not isinstance(items, AsyncIterable):
         for item in items:
-            yield item
+            yield await take(item)
         return
-    wanted: asyncio.Queue[asyncio.Future[A]] = asyncio.Queue()
-    walking = asyncio.create_task(_walk(items, wanted))
+    wanted: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
+    walking = asyncio.create_task(_walk(items, take, wanted))
     try:
         while True:
-            coming: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+            coming: asyncio.Future[T] = asyncio.get_running_loop().create_future()
             wanted.put_nowait(coming)
             while not coming.done():
                 group = first()
@@ -189,26 +202,28 @@ async def _stream(
                 if not coming.done():
                     yield _Waiting()
             try:
-                item = coming.result()
+                taken = coming.result()
             except StopAsyncIteration:
                 return
-            yield item
+            yield taken
     finally:
         walking.cancel()
         await asyncio.gather(walking, return_exceptions=True)
 
 
-async def _walk(items: AsyncIterable[A], wanted: asyncio.Queue[asyncio.Future[A]]) -> None:
+async def _walk(
+    items: AsyncIterable[A], take: Callable[[A], Awaitable[T]], wanted: asyncio.Queue[asyncio.Future[T]]
+) -> None:
     """Give each future the next item; in one task, for a stream may hold a time-out or a scope from item to item."""
     iterator = aiter(items)
     while True:
         coming = await wanted.get()
         try:
-            item = await anext(iterator)
+            taken = await take(await anext(iterator))
         except asyncio.CancelledError:
             coming.cancel()
             raise
         except Exception as error:
             coming.set_exception(error)
             return
-        coming.set_result(item)
+        coming.set_result(taken)

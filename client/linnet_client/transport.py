@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 import httpx
 
 from linnet_client.calls import Call, Reply, read_reply
-from linnet_client.errors import InvalidAddress, InvalidKey, ServiceError, TimedOut, UnexpectedAnswer, Unreachable
+from linnet_client.errors import (
+    InvalidAddress,
+    InvalidKey,
+    ServiceError,
+    TimedOut,
+    UnexpectedAnswer,
+    Unreachable,
+    UnusableProxy,
+)
 
 SyncTransport: TypeAlias = httpx.BaseTransport
 AsyncTransport: TypeAlias = httpx.AsyncBaseTransport
@@ -23,6 +31,10 @@ LIMITS = httpx.Limits(max_connections=256, max_keepalive_connections=256)
 
 LONGEST_TIMEOUT_MS = 999_999_999
 
+# httpx reads them while a client is made, in capitals or not.
+PROXY_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+
+C = TypeVar("C")
 T = TypeVar("T")
 
 
@@ -76,13 +88,24 @@ class Address:
         return Reply(self.url, response.status_code, headers, response.content)
 
 
+def _make_client(make: Callable[[], C]) -> C:
+    """Return a client of httpx; raises `UnusableProxy` for one of SOCKS without its package, or of no known kind."""
+    try:
+        return make()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        variables = sorted(name for name, value in os.environ.items() if value and name.lower() in PROXY_VARIABLES)
+        if not variables:
+            raise
+        raise UnusableProxy(variables, str(error)) from error
+
+
 class Connection:
     """Sends calls one after the other or from several threads at once."""
 
     def __init__(self, address: Address, transport: SyncTransport | None, client: HttpClient | None) -> None:
         self.address = address
         self._owns_client = client is None
-        self._client = client or httpx.Client(transport=transport, limits=LIMITS)
+        self._client = client or _make_client(lambda: httpx.Client(transport=transport, limits=LIMITS))
 
     def send(self, call: Call[T], timeout_s: float | None = None) -> T:
         """Return the answer to one try, within the address's time unless told; raises `ServiceError`."""
@@ -105,7 +128,7 @@ class AsyncConnection:
     def __init__(self, address: Address, transport: AsyncTransport | None, client: AsyncHttpClient | None) -> None:
         self.address = address
         self._owns_client = client is None
-        self._client = client or httpx.AsyncClient(transport=transport, limits=LIMITS)
+        self._client = client or _make_client(lambda: httpx.AsyncClient(transport=transport, limits=LIMITS))
 
     async def send(self, call: Call[T], timeout_s: float | None = None) -> T:
         """Return the answer to one try, within the address's time unless told; raises `ServiceError`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 
 import httpx
 import pytest
@@ -17,6 +19,7 @@ from linnet_client import (
     Problem,
     Unauthorized,
     UnexpectedAnswer,
+    UnusableProxy,
 )
 from tests.client.answers import prediction_answer
 
@@ -156,3 +159,22 @@ def test_a_key_is_sent_without_what_is_around_it_and_never_quoted() -> None:
         with pytest.raises(InvalidKey) as caught:
             Client("http://host", api_key=odd)
         assert odd not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [("socks5://user:secret@127.0.0.1:9", "socksio"), ("gopher://user:secret@127.0.0.1:9", "scheme")],
+)
+def test_a_proxy_that_cannot_be_used_is_said(
+    *, monkeypatch: pytest.MonkeyPatch, make: type[Client] | type[AsyncClient], proxy: str, reason: str
+) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(UnusableProxy, match=reason) as caught:
+        make("http://host")
+    assert str(caught.value).startswith("The proxy that ALL_PROXY asks for cannot be used (")
+    assert "secret" not in str(caught.value)
