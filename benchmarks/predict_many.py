@@ -2,10 +2,11 @@
 
     .venv/bin/python benchmarks/predict_many.py data/cifar10/test --concurrency 32
 
-The load tool writes prepared requests into open sockets and looks at nothing but the status; `predict_many` reads the
-files, sends them, parses every answer and keeps the order. They take turns, each round over all files, so that all
-meet the same machine. Prints one JSON object: images per second of each round, the share of the best of each, and how
-much the client's memory grew between its first hundred answers and its last.
+The load tool writes prepared requests into open sockets and looks at nothing but the status, once with an image in each
+and once with forms of as many small images as `predict_many` puts into one; `predict_many` reads the files, sends them,
+parses every answer and keeps the order. They take turns, each round over all files, so that all meet the same machine.
+Prints one JSON object: images per second of each round, the share of the best of the better way of the load tool, and
+how much the client's memory grew between its first hundred answers and its last.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
-from linnet_client import AsyncClient, Client, FailedPrediction
+from linnet_client import AsyncClient, Client, FailedPrediction, calls
+from linnet_client.calls import Call, Question
+from linnet_client.images import SMALL_BYTES, read_image
+from linnet_client.ordered import LARGEST_GROUP
 
 SETTLED = 100  # answers after which connections and threads are there
 SAMPLED_EVERY = 500
@@ -55,14 +60,23 @@ def _place(url: str) -> tuple[str, int]:
     return address.hostname or "127.0.0.1", address.port or 80
 
 
-def prepare(files: Sequence[Path], url: str) -> list[bytes]:
-    """Return the whole requests that ask about the files."""
-    return [_request(file.read_bytes(), *_place(url)) for file in files]
+def prepare(files: Sequence[Path], url: str, together: int = 1) -> list[bytes]:
+    """Return the whole requests that ask about the files, `together` small ones in each form."""
+    pictures = [read_image(file) for file in files]
+    shared = [picture for picture in pictures if together > 1 and len(picture.data) <= SMALL_BYTES]
+    alone = [picture for picture in pictures if together == 1 or len(picture.data) > SMALL_BYTES]
+    question = Question(top_k=1)
+    groups = [shared[start : start + together] for start in range(0, len(shared), together)]
+    asked: list[Call[Any]] = [calls.predict(picture, question) for picture in alone]
+    asked += [calls.predict_group(group, question) for group in groups]
+    return [_request(call, *_place(url)) for call in asked]
 
 
-def _request(body: bytes, host: str, port: int) -> bytes:
-    head = f"POST /predict?top_k=1 HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/octet-stream\r\n"
-    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+def _request(call: Call[Any], host: str, port: int) -> bytes:
+    body = call.body or b""
+    fields = {"Host": f"{host}:{port}", **call.headers, "Content-Length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{call.method} {call.path}?{urlencode(call.params)} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def ask(files: Sequence[Path], url: str, concurrency: int) -> int:
@@ -115,13 +129,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each takes its turn")
     arguments = parser.parse_args()
     files = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
-    rates: dict[str, list[float]] = {"load_tool": [], "client": [], "async_client": []}
     grown: dict[str, int] = {"client": 0, "async_client": 0}
     contestants: dict[str, Callable[[str, int], int | None]] = {
         "client": partial(ask, files),
         "async_client": partial(ask_async, files),
         "load_tool": partial(load, prepare(files, arguments.url)),
+        "load_tool_forms": partial(load, prepare(files, arguments.url, LARGEST_GROUP)),
     }
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(arguments.rounds):
         for name, work in contestants.items():
             started = time.perf_counter()
@@ -130,7 +145,8 @@ def main() -> None:
             if growth is not None:
                 grown[name] = max(grown[name], growth)
     best = {name: max(found) for name, found in rates.items()}
-    shares = {name: round(best[name] / best["load_tool"], 3) for name in grown}
+    floor = max(best["load_tool"], best["load_tool_forms"])
+    shares = {name: round(best[name] / floor, 3) for name in grown}
     figures = {"files": len(files), "concurrency": arguments.concurrency, "images_per_s": rates, "share": shares}
     print(json.dumps(figures | {"memory_growth_mb": {name: round(size / 1e6, 1) for name, size in grown.items()}}))  # noqa: T201
 

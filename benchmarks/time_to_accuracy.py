@@ -7,7 +7,7 @@
 Times are wall-clock seconds from the start of `linnet train` to the end of the epoch (imports, decoding and validation
 included), so a mark is seen at the end of the epoch in which it was passed. A training that has passed every mark, or
 that runs past `--limit-minutes`, is stopped, without its evaluation and its report; marks it has not passed are null.
-With `--run` the run is kept there, and a training that has passed every mark goes on to its end.
+With `--run` the run is kept in that folder, new or empty, and a training that has passed every mark goes on to its end.
 Prints one JSON object, and exits with 1 where the training failed.
 """
 
@@ -97,6 +97,8 @@ def main() -> None:
     parser.add_argument("--limit-minutes", type=float, default=60.0)
     parser.add_argument("--run", type=Path, help="folder of a run to keep, trained to its end")
     arguments = parser.parse_args()
+    if arguments.run is not None and arguments.run.is_dir() and any(arguments.run.iterdir()):
+        sys.exit(f"{arguments.run} is not empty, and the epochs that it holds would count as new: name another --run.")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # a stopped benchmark stops its training
     limit_s = arguments.limit_minutes * 60
     result = run_until(arguments.recipe, arguments.overrides, arguments.marks, limit_s, arguments.run)

@@ -9,10 +9,11 @@ import socket
 import sys
 from contextlib import ExitStack
 
-from demo.process import ServiceStopped, running_service
+from demo.process import ServiceNotStarted, ServiceStopped, running_service
 from linnet_client import Client, ServiceError
 
 DEFAULT_PORT = 7860
+LAST_PORT = 65_535
 # A page that is left open keeps a stream open, which would be waited for.
 GRACE_S = 1
 
@@ -25,7 +26,7 @@ def main() -> None:
         with ExitStack() as stack:
             url = stack.enter_context(running_service(options.start)) if options.start else options.url
             show(stack.enter_context(Client(url)), options.host, options.port)
-    except (ServiceError, ServiceStopped) as error:
+    except (ServiceError, ServiceNotStarted, ServiceStopped) as error:
         sys.exit(f"demo: {error}")
     except OSError as error:
         sys.exit(
@@ -67,8 +68,14 @@ def _options() -> argparse.Namespace:
     source.add_argument("--url", default="http://127.0.0.1:8000", help="address of the service")
     source.add_argument("--start", nargs=1, metavar="LINNET", help="start the service with this `linnet`")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one")
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= LAST_PORT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no port: choose one from 0 to {LAST_PORT}.")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ STOP_TIMEOUT_S = 35.0
 POLL_S = 1.0
 
 
+class ServiceNotStarted(Exception):
+    """The command that is to start the service cannot be run."""
+
+    def __init__(self, command: Sequence[str], reason: str) -> None:
+        super().__init__(f"{' '.join(command)} cannot be started ({reason}): check the path.")
+
+
 class ServiceStopped(Exception):
     """The service ended before it was ready; its own log says why."""
 
@@ -26,12 +33,15 @@ class ServiceStopped(Exception):
 def running_service(command: Sequence[str]) -> Iterator[str]:
     """Run `command serve` on a free port and yield its address when it is ready; it is stopped at the end.
 
-    Raises `ServiceStopped`, or `NotReadyInTime`.
+    Raises `ServiceNotStarted`, `ServiceStopped`, or `NotReadyInTime`.
     """
     port = _free_port()
     # The client's own variable would be an unknown setting to the service.
     environment = {name: value for name, value in os.environ.items() if name != "LINNET_API_KEY"}
-    process = subprocess.Popen([*command, "serve", "--port", str(port)], env=environment)
+    try:
+        process = subprocess.Popen([*command, "serve", "--port", str(port)], env=environment)
+    except OSError as error:
+        raise ServiceNotStarted(command, error.strerror or type(error).__name__) from error
     try:
         url = f"http://127.0.0.1:{port}"
         _wait(process, command, url)

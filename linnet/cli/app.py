@@ -11,19 +11,11 @@ import typer
 
 from linnet import __version__
 from linnet.cli.cache import Cache, cache_folder
+from linnet.cli.missing import explain
 from linnet.cli.predict import predict
-from linnet.errors import GateError, LinnetError, MissingExtra, PathNotFound, Stopped, UsageError
+from linnet.errors import GateError, LinnetError, PathNotFound, Stopped, UsageError
 
 EXIT_FAILURE, EXIT_USAGE, EXIT_GATE, EXIT_STOPPED = 1, 2, 3, 130
-
-# The module whose absence means that an extra is not installed.
-_EXTRA_OF = {
-    "torch": "train", "torchvision": "train", "safetensors": "train", "onnx": "train", "onnxscript": "train",
-    "matplotlib": "train", "scipy": "train", "sklearn": "train", "jinja2": "train", "tensorboard": "train",
-    "fastapi": "serve", "uvicorn": "serve", "uvloop": "serve", "httptools": "serve", "onnxruntime": "serve",
-    "orjson": "serve", "prometheus_client": "serve", "pydantic_settings": "serve", "python_multipart": "serve",
-    "fsspec": "ray", "pyarrow": "ray", "ray": "ray",
-}  # fmt: skip
 
 
 class FileUnusable(LinnetError):
@@ -54,10 +46,10 @@ def main() -> None:
     except OSError as error:
         _leave(str(FileUnusable(error.filename, error.strerror or type(error).__name__)), EXIT_FAILURE)
     except ModuleNotFoundError as error:
-        module = (error.name or "").partition(".")[0]
-        if module not in _EXTRA_OF:
+        missing = explain(command, error)
+        if missing is None:
             raise
-        _leave(str(MissingExtra(command, module, _EXTRA_OF[module])), EXIT_FAILURE)
+        _leave(str(missing), EXIT_FAILURE)
 
 
 def _leave(sentence: str, code: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter
 
 from linnet.bundle import bundle_directories, read_manifest, verify_files
 from linnet.choice import open_bundle
+from linnet.cli.origin import Origin
 from linnet.cli.sources import Source
 from linnet.cpu import usable_cpus
 from linnet.errors import BundleNotFound, ImageError, LinnetError
@@ -22,6 +24,7 @@ from linnet.session import Placement
 from service.schemas import FailedPrediction, ItemError, Prediction, Score
 
 if TYPE_CHECKING:
+    from linnet_client import Client
     from linnet_client import FailedPrediction as FailedThere
     from linnet_client import Prediction as PredictionThere
 
@@ -50,13 +53,20 @@ class RunStopped(LinnetError):
         super().__init__(f"`linnet predict` stops here: {sentence}")
 
 
-def classify_here(sources: Iterable[Source], bundle: Path, top_k: int) -> Iterator[Row]:
-    """Answer images with a bundle in this process, on the CPU; raises a `BundleError` before the first."""
+def classify_here(
+    sources: Iterable[Source], bundle: Path, top_k: int, claim: Callable[[Origin], None] | None = None
+) -> Generator[Row, None, None]:
+    """Answer images with a bundle in this process, on the CPU; raises a `BundleError` before the first.
+
+    `claim` is told what answers, before it does, and may refuse it.
+    """
     from linnet.cli.in_process import answer_batch
 
     manifest = read_manifest(bundle)
     verify_files(bundle, manifest)
     opened = open_bundle(bundle, manifest, Placement("cpu", usable_cpus()))
+    if claim is not None:
+        claim(Origin(model=manifest.name, version=str(manifest.version), variant=opened.variant.precision, top_k=top_k))
     waiting = iter(sources)
     with ThreadPoolExecutor(usable_cpus()) as pool:
         while batch := list(islice(waiting, BATCH_SIZE)):
@@ -71,12 +81,21 @@ def _load(source: Source, spec: PreprocessSpec) -> npt.NDArray[np.uint8] | Image
         return error
 
 
-def classify_there(
-    sources: Iterable[Source], url: str, top_k: int, model: str | None = None, concurrency: int = 8
-) -> Iterator[Row]:
-    """Answer images by asking the service at `url`; raises `MissingClient` or `RunStopped`."""
+def classify_there(  # noqa: PLR0913, PLR0917
+    sources: Iterable[Source],
+    url: str,
+    top_k: int,
+    model: str | None = None,
+    concurrency: int = 8,
+    claim: Callable[[Origin], None] | None = None,
+) -> Generator[Row, None, None]:
+    """Answer images by asking the service at `url`; raises `MissingClient` or `RunStopped`.
+
+    `claim` is told what the service would answer with, before it is asked, and what it did answer each image with.
+    """
     try:
         from linnet_client import Client, ServiceError
+        from linnet_client import FailedPrediction as FailedThere
     except ModuleNotFoundError as error:
         raise MissingClient(error.name or "linnet_client") from error
     try:
@@ -84,10 +103,28 @@ def classify_there(
             health = client.health()  # a wrong address is said at once, and not after all retries
             if not health.is_live:
                 raise RunStopped(health.reason or "nothing answers")
-            for result in client.predict_many(sources, model=model, top_k=top_k, concurrency=concurrency):
-                yield _row(result)
+            if claim is not None and (origin := _origin_there(client, model, top_k)):
+                claim(origin)
+            asking = client.predict_many(sources, model=model, top_k=top_k, concurrency=concurrency)
+            with closing(asking) as results:  # before the client is closed
+                for result in results:
+                    if claim is not None and not isinstance(result, FailedThere):
+                        claim(_origin_of(result, top_k))
+                    yield _row(result)
     except ServiceError as error:
         raise RunStopped(str(error)) from error
+
+
+def _origin_there(client: Client, model: str | None, top_k: int) -> Origin | None:
+    """Return what the service would answer with now, or None where that has yet to be loaded."""
+    served = client.model(model) if model else next((each for each in client.models() if each.default), None)
+    if served is None or served.variant is None:
+        return None
+    return Origin(model=served.name, version=served.version, variant=served.variant, top_k=top_k)
+
+
+def _origin_of(result: PredictionThere, top_k: int) -> Origin:
+    return Origin(model=result.model, version=result.version, variant=result.variant, top_k=top_k)
 
 
 def _row(result: PredictionThere | FailedThere) -> Row:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linnet.errors import UsageError
+from linnet.errors import PathNotFound, UsageError
 
 if TYPE_CHECKING:
     from linnet.cli.classify import Row
@@ -47,38 +48,55 @@ def predict(  # noqa: PLR0913
     The key of a service that needs one is read from LINNET_API_KEY.
     """
     from linnet.cli.classify import classify_here, classify_there, default_bundle
-    from linnet.cli.rows import NothingToContinue, OutputExists, keep_predictions
+    from linnet.cli.origin import OriginNote
+    from linnet.cli.rows import answered_names
     from linnet.cli.sources import Sources
     from linnet.cli.tally import Tally
 
     if bundle and (url or model):
         raise TwoModels("--url" if url else "--model")
-    if skip_done and (output is None or table):
-        raise NothingToContinue
-    if output and output.exists() and not skip_done:
-        raise OutputExists(output)
+    _check_output(output, as_table=table, skip_done=skip_done)
     sources, tally = Sources(images), Tally()
-    done = keep_predictions(output, tally.add) if output and output.exists() else set()
+    done = answered_names(output) if output and output.exists() else set()
+    claim = OriginNote(output, is_answered=bool(done)).claim if output and not table else None
     waiting = (source for source in sources if source.name not in done)
     rows = (
-        classify_there(waiting, url, top_k, model, concurrency)
+        classify_there(waiting, url, top_k, model, concurrency, claim)
         if url
-        else classify_here(waiting, bundle or default_bundle(models_dir, model), top_k)
+        else classify_here(waiting, bundle or default_bundle(models_dir, model), top_k, claim)
     )
-    failures = _write(rows, output, tally, as_table=table, total=sources.count, done=len(done))
+    with closing(rows):  # stopped by Ctrl-C, it begins no request more
+        failures = _write(rows, output, tally, as_table=table, total=sources.count, done=len(done))
     if truth:
         typer.echo("\n".join(tally.lines()), err=True)
     raise typer.Exit(EXIT_FAILURE if failures else 0)
 
 
-def _write(rows: Iterator[Row], output: Path | None, tally: Tally, *, as_table: bool, total: int, done: int) -> int:  # noqa: PLR0913
+def _check_output(output: Path | None, *, as_table: bool, skip_done: bool) -> None:
+    from linnet.cli.rows import NothingToContinue, OutputExists, TableNotContinued
+
+    if skip_done and as_table:
+        raise TableNotContinued
+    if skip_done and output is None:
+        raise NothingToContinue
+    if output and not output.parent.is_dir():
+        raise PathNotFound(output.parent, "folder for the output")
+    if output and output.exists() and not skip_done:
+        raise OutputExists(output, as_table=as_table)
+
+
+def _write(  # noqa: PLR0913
+    rows: Generator[Row, None, None], output: Path | None, tally: Tally, *, as_table: bool, total: int, done: int
+) -> int:
     """Write every row and count it; return how many images failed."""
     from linnet.cli.progress import progress_of_images
-    from linnet.cli.rows import as_json, as_text, open_output
+    from linnet.cli.rows import as_json, as_text, keep_predictions, open_output
     from service.schemas import FailedPrediction
 
     failures = 0
-    first = list(islice(rows, 1))  # where not even one image is answered no file is made
+    first = list(islice(rows, 1))  # where not even one image is answered no file is made, or touched
+    if output and output.exists():
+        keep_predictions(output, tally.add)
     with open_output(output) as file, progress_of_images(total, done, is_off=file.isatty()) as advance:
         for row in chain(first, rows):
             file.write((as_text(row) if as_table else as_json(row)) + "\n")

@@ -23,8 +23,9 @@ ROW_START = '{"filename":'
 class OutputExists(UsageError):
     """The output is there already, perhaps the work of hours."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"The output {path} exists already: add --skip-done to continue it, or remove it first.")
+    def __init__(self, path: Path, *, as_table: bool) -> None:
+        way = "name another, as a table cannot be continued" if as_table else "add --skip-done to continue it"
+        super().__init__(f"The output {path} exists already: {way}, or remove it first.")
 
 
 class NothingToContinue(UsageError):
@@ -32,6 +33,16 @@ class NothingToContinue(UsageError):
 
     def __init__(self) -> None:
         super().__init__("`--skip-done` continues the JSON lines of a file: name it with --output.")
+
+
+class TableNotContinued(UsageError):
+    """`--skip-done` is to continue a table, which does not say which images are in it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "`--skip-done` continues the JSON lines of a file, and a table cannot be continued: leave out one of "
+            "--skip-done and --table."
+        )
 
 
 class ForeignOutput(UsageError):
@@ -69,12 +80,13 @@ def done_rows(path: Path) -> Iterator[Row]:
                 raise ForeignOutput(path, number) from error
 
 
-def keep_predictions(path: Path, seen: Callable[[Row], None]) -> set[str]:
-    """Leave in the file the rows that answer, show each to `seen`, and return their names.
+def answered_names(path: Path) -> set[str]:
+    """Return the names of the images that the file answers; what failed is tried again. Raises `ForeignOutput`."""
+    return {row.filename or "" for row in done_rows(path) if not isinstance(row, FailedPrediction)}
 
-    What failed is tried again, so its row goes, together with a last line that was cut off.
-    """
-    names = {row.filename or "" for row in done_rows(path) if not isinstance(row, FailedPrediction)}
+
+def keep_predictions(path: Path, seen: Callable[[Row], None]) -> None:
+    """Leave in the file the rows that answer and show each to `seen`; a last line that was cut off goes, too."""
     kept = path.with_name(f".{path.name}.kept")
     with kept.open("w", encoding="utf-8") as file:
         for row in done_rows(path):
@@ -82,7 +94,6 @@ def keep_predictions(path: Path, seen: Callable[[Row], None]) -> set[str]:
                 seen(row)
                 file.write(as_json(row) + "\n")
     os.replace(kept, path)  # noqa: PTH105
-    return names
 
 
 @contextmanager

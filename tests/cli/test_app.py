@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from linnet import __version__
-from linnet.cli.app import _EXTRA_OF
+from linnet.cli.missing import EXTRA_OF, IMAGE_OF
 from tests.cli.conftest import Linnet
+from tests.deploy.files import read_yaml, stages
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,8 +83,8 @@ def test_every_package_of_an_extra_is_known_by_its_module() -> None:
         for name in ("serve", "train", "ray")
         for requirement in extras[name]
     }
-    assert modules == set(_EXTRA_OF)
-    for module, extra in _EXTRA_OF.items():
+    assert modules == set(EXTRA_OF)
+    for module, extra in EXTRA_OF.items():
         assert any(module_of(requirement).startswith(module) for requirement in extras[extra]), module
 
 
@@ -112,6 +113,34 @@ def test_a_missing_extra_is_one_sentence(bundle_dir: Path, module: str, extra: s
         f"requirements (`make install`, or `pip install -e '.[{extra}]'`)."
     )
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("room", "arguments"),
+    [
+        ("trainer", ("train", "recipes/demo.toml")),
+        ("export", ("export", "runs/x")),
+        ("export", ("recover", "models/x")),
+        ("service", ("serve",)),
+        ("service", ("predict", "examples")),
+    ],
+)
+def test_a_room_that_an_image_does_not_hold_is_one_sentence(room: str, arguments: tuple[str, ...]) -> None:
+    answer = python(WITHOUT, room, *arguments)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == (
+        f"linnet: `linnet {arguments[0]}` needs {room}/, which this installation does not hold: use the image "
+        f"{IMAGE_OF[room]}, or a checkout of the whole repository.\n"
+    )
+
+
+def test_the_image_of_a_room_holds_it() -> None:
+    services = read_yaml(ROOT / "docker-compose.yml")["services"].values()
+    stage_of = {service["image"]: service["build"]["target"] for service in services if "build" in service}
+    for room, image in IMAGE_OF.items():
+        code = "trainer-code" if stage_of[image] == "trainer" else "service-code"
+        assert any(line.startswith(f"COPY {room} ") for line in stages()[code]), room
 
 
 @pytest.mark.e2e

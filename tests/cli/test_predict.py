@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from service.errors import Overloaded
+from tests.cli.answering import answering
 from tests.cli.conftest import Answer, Linnet
-from tests.service.running import ServerProcess
+from tests.client.answers import problem_answer
+from tests.service.running import ROOT, ServerProcess
 
 STOPS = "`linnet predict` stops here: "
 
@@ -120,7 +129,21 @@ def test_the_highest_version_of_the_first_name_is_the_default(
             "The options --bundle and --model each say what is to answer",
         ),
         (("{photo}", "--skip-done"), 2, "`--skip-done` continues the JSON lines of a file: name it with --output."),
-        (("{photo}", "--skip-done", "--table", "--output", "x"), 2, "`--skip-done` continues the JSON lines of a file"),
+        (
+            ("{photo}", "--skip-done", "--table", "--output", "x"),
+            2,
+            "`--skip-done` continues the JSON lines of a file, and a table cannot be continued: leave out one of",
+        ),
+        (
+            ("{photo}", "--table", "--output", "{photo}"),
+            2,
+            "The output {photo} exists already: name another, as a table cannot be continued, or remove it first.",
+        ),
+        (
+            ("{photo}", "--output", "{photo}-nowhere/x"),
+            2,
+            "There is no folder for the output at {photo}-nowhere: check",
+        ),
         (("{photo}", "--output", "{photo}"), 2, "The output {photo} exists already: add --skip-done to continue"),
         (("{photo}", "--output", "{photo}", "--skip-done"), 2, "Line 1 of {photo} is no row of `linnet predict`: name"),
         (("{tmp}/*.jpg",), 2, "There is no image or folder at {tmp}/*.jpg: check the path."),
@@ -186,3 +209,25 @@ def test_what_answers_but_is_no_linnet_is_said(linnet: Linnet, photos: Path) -> 
         f"{STOPS}What answers at {address} is no Linnet service that this client understands (status 404" in answer.err
     )
     assert answer.out == ""
+
+
+@pytest.mark.e2e
+def test_ctrl_c_ends_a_run_that_waits_for_a_service(photos: Path) -> None:
+    is_asked = threading.Event()
+
+    def predict(_: int) -> httpx.Response:
+        is_asked.set()
+        return problem_answer(Overloaded(retry_after_s=5))
+
+    with answering(predict) as url:
+        command = [sys.executable, "-m", "linnet.cli", "predict", str(photos / "test"), "--url", url]
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "client")}
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as run:
+            assert is_asked.wait(60)
+            time.sleep(0.2)  # the run is in its wait
+            run.send_signal(signal.SIGINT)
+            started = time.monotonic()
+            _, said = run.communicate(timeout=90)
+    assert time.monotonic() - started < 10
+    assert run.returncode == 130
+    assert "Traceback" not in said

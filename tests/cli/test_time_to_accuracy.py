@@ -53,6 +53,17 @@ def test_a_run_that_is_kept_is_trained_to_its_end(recipe_file: Path, tmp_path: P
     assert (tmp_path / "kept" / "run.json").is_file()
 
 
+def test_a_run_that_is_there_is_refused_before_anything_is_trained(recipe_file: Path, tmp_path: Path) -> None:
+    history = tmp_path / "kept" / "history.csv"
+    history.parent.mkdir()
+    history.write_text("phase,epoch,val_accuracy\nhead,0,0.99\n")
+    command = [sys.executable, "benchmarks/time_to_accuracy.py", str(recipe_file), "--run", str(history.parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{history.parent} is not empty, ")
+    assert [path.name for path in history.parent.iterdir()] == ["history.csv"]
+
+
 def test_a_training_past_its_time_is_stopped(recipe_file: Path) -> None:
     status, answer, _ = watch(recipe_file, "--limit-minutes", "0")
     assert (status, answer["exit_status"], answer["epochs"]) == (0, None, [])

@@ -95,6 +95,13 @@ def test_compose_mounts_what_is_there() -> None:
             assert (ROOT / source).exists() if source.startswith(".") else source in COMPOSE["volumes"], (name, volume)
 
 
+def test_what_is_decoded_for_training_is_there_for_the_export() -> None:
+    """The file systems are read-only, but for volumes: the cache lies in the one that both mount."""
+    caches = [SERVICES[name]["command"][SERVICES[name]["command"].index("--cache") + 1] for name in ("train", "export")]
+    assert caches[0] == caches[1]
+    assert all(f"runs:{caches[0].rpartition('/')[0]}" in SERVICES[name]["volumes"] for name in ("train", "export"))
+
+
 def test_compose_waits_for_health() -> None:
     assert SERVICES["prometheus"]["depends_on"]["service"]["condition"] == "service_healthy"
     assert SERVICES["demo"]["depends_on"]["service"]["condition"] == "service_healthy"

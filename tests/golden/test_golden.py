@@ -21,7 +21,9 @@ LOSSY_MEAN, LOSSY_MAX = 1.0, 8
 # A lossy picture of flat quarters keeps its colours to within this.
 CORNER_TOLERANCE = 8
 WHOLE_IMAGE_TOLERANCE = 2.0
-MEMORY_LIMIT_MB = 100
+PEAK_LIMIT_MB = 100
+# Measured: nothing. Ten rounds whose results are all kept take 15 MB.
+KEPT_LIMIT_MB = 3
 
 
 def read(file: str) -> bytes:
@@ -114,7 +116,10 @@ def test_refused_with_the_right_error(refusal: Refusal) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
 def test_memory_comes_back() -> None:
-    """Decoding the whole set, draft on and off, peaks below the limit and gives back what it took."""
+    """Decoding the whole set, draft on and off, peaks below the limit, and again and again keeps nothing.
+
+    Two rounds come first: in the first, glibc learns from what is freed which blocks it had better keep for the next.
+    """
     script = """
 import re
 from pathlib import Path
@@ -125,16 +130,23 @@ from tests.golden.make_golden import IMAGES, SPEC
 def memory_mb(field):
     return int(re.search(field + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
+def decode_all():
+    for spec in (SPEC, SPEC.model_copy(update={"jpeg_draft": False})):
+        for data in files:
+            try:
+                load_image(data, spec)
+            except ImageError:
+                pass
+
 files = [path.read_bytes() for path in sorted(IMAGES.iterdir())]
 load_image((IMAGES / "rgb.png").read_bytes(), SPEC)
-before = memory_mb("VmRSS")
-for spec in (SPEC, SPEC.model_copy(update={"jpeg_draft": False})):
-    for data in files:
-        try:
-            load_image(data, spec)
-        except ImageError:
-            pass
-print(memory_mb("VmHWM") - before, memory_mb("VmRSS") - before)
+cold = memory_mb("VmRSS")
+decode_all()
+decode_all()
+warm = memory_mb("VmRSS")
+for _ in range(10):
+    decode_all()
+print(memory_mb("VmHWM") - cold, memory_mb("VmRSS") - warm)
 """
     answer = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],
@@ -144,5 +156,5 @@ print(memory_mb("VmHWM") - before, memory_mb("VmRSS") - before)
         text=True,
     )
     peak_mb, kept_mb = map(float, answer.stdout.split())
-    assert peak_mb < MEMORY_LIMIT_MB
-    assert kept_mb < MEMORY_LIMIT_MB
+    assert peak_mb < PEAK_LIMIT_MB
+    assert kept_mb < KEPT_LIMIT_MB
