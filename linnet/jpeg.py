@@ -16,8 +16,9 @@ MAX_SEGMENTS = 10_000  # profiles and thumbnails of cameras take some hundreds
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-# But for restarts, the start of the image and TEM, which nothing follows; FF 00 is a byte of the pixels.
-_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd9-\xfe])")
+# Those that libjpeg follows by their length, and the end. Nothing follows a restart, FF 00 is a byte of the pixels,
+# FF FF fills, and what is below C0 libjpeg passes over within a scan, two bytes at a time.
+_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 
 
 def has_too_many_scans(data: bytes) -> bool:

@@ -83,7 +83,8 @@ class SplitsUnclear(DataError):
     def __init__(self, root: Path, folders: Sequence[str], classes: Sequence[str]) -> None:
         super().__init__(
             f"The folders of {root} ({', '.join(folders)}) all hold the same ones ({_some(classes)}), as splits do: "
-            "name them train, val and test, or set data.path to the one that holds a folder per class."
+            "name them train, val and test, or set data.path to the one that holds a folder per class; where they are "
+            "classes, rename the one that is called as a split is."
         )
 
 

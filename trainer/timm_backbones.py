@@ -51,9 +51,11 @@ def _known(timm: Any, name: str) -> str:
     if not timm.is_model(model_name):
         raise UnknownBackbone(name, [f"{TIMM_PREFIX}{known}" for known in timm.list_models()])
     try:
-        timm.get_pretrained_cfg(model_name)
+        config = timm.get_pretrained_cfg(model_name)
     except RuntimeError as error:  # the architecture is there, and not the weights that follow its dot
         architecture = model_name.partition(".")[0]
         published = timm.list_pretrained(f"{architecture}.*") or [architecture]
         raise UnknownBackbone(name, [f"{TIMM_PREFIX}{known}" for known in published]) from error
+    if config is None:  # an old name, which timm keeps for another
+        raise UnknownBackbone(name, [f"{TIMM_PREFIX}{known}" for known in timm.list_models()])
     return model_name

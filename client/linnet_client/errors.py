@@ -51,8 +51,8 @@ class UnusableProxy(ServiceError):
 
     def __init__(self, variables: Sequence[str], reason: str) -> None:
         super().__init__(
-            f"The proxy that {', '.join(variables)} asks for cannot be used ({reason.rstrip('.')}): install what it "
-            "needs, or unset the variable."
+            f"The proxy that {', '.join(variables)} asks for cannot be used ({reason.rstrip('.')}): correct or "
+            "unset the variable, or install what it needs."
         )
 
 

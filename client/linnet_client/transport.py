@@ -96,7 +96,9 @@ def _make_client(make: Callable[[], C]) -> C:
         variables = sorted(name for name, value in os.environ.items() if value and name.lower() in PROXY_VARIABLES)
         if not variables:
             raise
-        raise UnusableProxy(variables, str(error)) from error
+        # What is wrong with an address may quote its password, here and in a traceback.
+        reason = str(error) if isinstance(error, ImportError) else "its address is none, or of no kind that works here"
+        raise UnusableProxy(variables, reason) from (error if isinstance(error, ImportError) else None)
 
 
 class Connection:

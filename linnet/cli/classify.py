@@ -116,15 +116,15 @@ def classify_there(  # noqa: PLR0913, PLR0917
 
 
 def _origin_there(client: Client, model: str | None, top_k: int) -> Origin | None:
-    """Return what the service would answer with now, or None where that has yet to be loaded."""
+    """Return what the service would answer with now, or None where it does not say."""
     served = client.model(model) if model else next((each for each in client.models() if each.default), None)
-    if served is None or served.variant is None:
+    if served is None:
         return None
-    return Origin(model=served.name, version=served.version, variant=served.variant, top_k=top_k)
+    return Origin(model=served.name, version=served.version, variant=None, top_k=top_k)
 
 
 def _origin_of(result: PredictionThere, top_k: int) -> Origin:
-    return Origin(model=result.model, version=result.version, variant=result.variant, top_k=top_k)
+    return Origin(model=result.model, version=result.version, variant=None, top_k=top_k)
 
 
 def _row(result: PredictionThere | FailedThere) -> Row:

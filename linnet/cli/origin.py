@@ -36,11 +36,11 @@ class Origin(BaseModel):
 
     model: str
     version: str
-    variant: str
+    variant: str | None  # None: of a service, whose machines may each serve another
     top_k: int
 
     def __str__(self) -> str:
-        return f"{self.model} {self.version} ({self.variant}, --top-k {self.top_k})"
+        return f"{self.model} {self.version} ({self.variant or 'of a service'}, --top-k {self.top_k})"
 
 
 class OriginNote:

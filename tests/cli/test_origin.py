@@ -111,13 +111,13 @@ def test_a_service_that_has_another_version_by_now_is_refused(linnet: Linnet, ph
     with ServerProcess(models, poll_s=1) as server, Client(server.url) as client:
         options = ("predict", photos / "test" / "red", "--url", server.url, "--output", output)
         assert linnet(*options).code == 0
-        assert stated(output) == {"model": "colours", "version": "1", "variant": "fp32", "top_k": 5}
+        assert stated(output) == {"model": "colours", "version": "1", "variant": None, "top_k": 5}
         assert linnet(*options, "--skip-done").code == 0
         write_model(models, version=2)
         while not any(model.version == "2" and model.default for model in client.models()):
             time.sleep(0.05)
         answer = linnet(*options, "--skip-done")
-    assert "now answers colours 2 (fp32, --top-k 5)" in refused(answer, output, output.read_bytes())
+    assert "now answers colours 2 (of a service, --top-k 5)" in refused(answer, output, output.read_bytes())
 
 
 def test_a_service_that_changes_its_version_meanwhile_stops_the_run(
@@ -127,14 +127,16 @@ def test_a_service_that_changes_its_version_meanwhile_stops_the_run(
     output = tmp_path / "rows.jsonl"
 
     def predict(number: int) -> httpx.Response:
-        return httpx.Response(200, json=prediction_answer().json() | {"version": "1" if number < 3 else "2"})
+        """Answer from machines of two kinds, and from the fourth image on with another version."""
+        served = {"version": "1" if number < 3 else "2", "variant": ("int8", "fp32")[number % 2]}
+        return httpx.Response(200, json=prediction_answer().json() | served)
 
     with answering(predict) as url:
         options = ("--url", url, "--concurrency", 1, "--output", output)
         answer = linnet("predict", photos / "test" / "red", *options)
     assert answer.code == 2
     assert answer.complaint.startswith(
-        f"The output {output} holds answers of colours 1 (fp32, --top-k 5), and now answers colours 2 (fp32, --top-k 5)"
+        f"The output {output} holds answers of colours 1 (of a service, --top-k 5), and now answers colours 2 (of a "
     )
     assert len(output.read_text().splitlines()) == 3
     assert stated(output)["version"] == "1"

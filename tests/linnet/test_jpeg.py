@@ -23,9 +23,9 @@ def jpeg(mode: str = "RGB", side_px: int = 64, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def with_scans_again(times: int) -> bytes:
+def with_scans_again(times: int, side_px: int = 64) -> bytes:
     """Return a grey progressive image whose last scan comes again and again."""
-    content = jpeg("L", progressive=True)
+    content = jpeg("L", side_px, progressive=True)
     last = content.rindex(b"\xff\xda")
     return content[:-2] + content[last:-2] * times + content[-2:]
 
@@ -65,6 +65,23 @@ def test_only_one_scan_of_all_components_is_decoded_row_by_row() -> None:
 def test_any_bytes_have_markers_or_none(content: bytes) -> None:
     assert not has_too_many_scans(content)
     assert not is_held_whole(content)
+
+
+def test_scans_do_not_hide_in_what_libjpeg_passes_over() -> None:
+    """After a wrong marker within a scan it looks for the next one, and not behind a length."""
+    content = with_scans_again(MAX_SCANS + 1, side_px=16)
+    first = content.index(b"\xff\xda") + 12
+    hidden = content[:first] + b"\xff\x02\x7f\xff" + content[first:]
+    assert len(hidden) < 0x7FFF, "all would be behind the length"
+    assert has_too_many_scans(hidden)
+
+
+@pytest.mark.parametrize("filling", [b"\xff" * 2_000_000, b"\xff\x00" * 1_000_000, b"\xff\xd0" * 1_000_000])
+def test_what_fills_a_scan_is_read_once(filling: bytes) -> None:
+    content = jpeg("L", progressive=True)
+    begin_s = time.perf_counter()
+    assert not has_too_many_scans(content[:-2] + filling)
+    assert time.perf_counter() - begin_s < 1
 
 
 def test_segments_without_end_are_not_followed_to_it() -> None:

@@ -133,6 +133,12 @@ def test_a_timm_model_that_nobody_has_trained() -> None:
         build_classifier(Network(backbone="timm/vit_base_patch16_18x2_224"), 3, spec)
 
 
+def test_a_name_that_timm_keeps_for_another_is_none() -> None:
+    pytest.importorskip("timm", reason="timm is an optional extra")
+    with pytest.raises(UnknownBackbone, match="timm/tv_resnet50"):
+        architecture_named("timm/tv_resnet50")
+
+
 def test_any_timm_model(tmp_path: Path) -> None:
     pytest.importorskip("timm", reason="timm is an optional extra")
     from safetensors.torch import save_file
