@@ -65,6 +65,8 @@ def find_front(graph: onnx.GraphProto) -> Front | None:
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     scaling, shifting, convolution = nodes[2:5]
     options = {item.name: helper.get_attribute_value(item) for item in convolution.attribute}
+    if not constants.keys() >= {scaling.input[1], shifting.input[1], *convolution.input[1:]}:
+        return None
     weight = constants[convolution.input[1]]
     if weight.ndim != 4 or options.get("group", 1) != 1 or set(options.get("dilations", [1])) != {1}:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.special import softmax
 
@@ -46,9 +47,9 @@ def check_parity(
     difference = float(np.abs(answers.probabilities - expected).max())
     agreement = float((answers.probabilities.argmax(1) == expected.argmax(1)).mean())
     for size in BATCH_SIZES:
-        few = images[:size]
-        by_batch = exported(few.numpy()).probabilities
-        difference = max(difference, float(np.abs(by_batch - expected[:size]).max()))
+        few = _spread(len(images), size)
+        by_batch = exported(images.numpy()[few]).probabilities
+        difference = max(difference, float(np.abs(by_batch - expected[few]).max()))
     if not difference <= LARGEST_DIFFERENCE:
         raise ParityFailed(
             "the largest difference of a probability", f"{difference:.2g}", f"at most {LARGEST_DIFFERENCE:g}"
@@ -96,7 +97,7 @@ def check_batches(precision: Precision, network: Network, images: torch.Tensor) 
     Fewer images than the largest batch are repeated. Raises `BatchesDisagree`.
     """
     largest = max(BATCH_SIZES)
-    batch = np.resize(images[:largest].numpy(), (largest, *images.shape[1:]))
+    batch = images.numpy()[_spread(len(images), largest)]
     together = network(batch).probabilities
 
     def difference(start: int, size: int) -> float:
@@ -106,6 +107,11 @@ def check_batches(precision: Precision, network: Network, images: torch.Tensor) 
     by_size = np.max([difference(start, size) for size in BATCH_SIZES for start in (0, largest - size)])
     alone = np.max([difference(index, 1) for index in range(largest)])
     return _batch_gate("batches", precision, float(by_size)), _batch_gate("alone", precision, float(alone))
+
+
+def _spread(images: int, count: int) -> npt.NDArray[np.int64]:  # [count]
+    """Choose `count` of so many images from first to last, for they lie class by class; few images come repeatedly."""
+    return np.linspace(0, images - 1, count).round().astype(np.int64)
 
 
 def _batch_gate(name: GateName, precision: Precision, difference: float) -> Gate:

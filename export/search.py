@@ -107,13 +107,11 @@ class Search:
         self.reporter.start("rank layers", len(quantisable(seen.core)))
         few = self.material.train[-SENSITIVITY_IMAGES:]
         ranked = rank_nodes(seen.core, seen.ranges, few, self.reporter.advance, seen.drifts)
-        count = 1
-        while count <= LARGEST_FLOAT_SHARE * len(ranked):
+        for count in float_counts(len(ranked)):
             trial = self._try(seen, ranked[:count], f"{count} of {len(ranked)} layers in float")
             if self._lost(trial) <= allowed:
                 return ranked[:count]
             least_lost = min(least_lost, self._lost(trial))
-            count *= 2
         raise AccuracyLost("int8", least_lost, images, allowed)
 
     def _lost(self, trial: _Trial) -> int:
@@ -127,6 +125,12 @@ class Search:
             f"int8, {what}: {correct} of {len(logits)} validation images correct, {trial.divergence:.1e} nats from fp32"
         )
         return trial
+
+
+def float_counts(layers: int) -> list[int]:
+    """Return how many of so many layers are tried in float: 1, 2, 4, … and at last `LARGEST_FLOAT_SHARE` of them."""
+    most = max(1, int(LARGEST_FLOAT_SHARE * layers))
+    return [2**power for power in range(most.bit_length()) if 2**power < most] + [most]
 
 
 def rank_nodes(
@@ -152,4 +156,4 @@ def answer_logits(core: onnx.ModelProto, images: torch.Tensor) -> Logits:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "trial.onnx"
         onnx.save(with_answers(core, AS_TRAINED, None), path)
-        return run_in_batches(open_network(path, Placement("cpu", usable_cpus())), images).logits
+        return run_in_batches(open_network(path, Placement("cpu", usable_cpus()), precise=True), images).logits

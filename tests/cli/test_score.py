@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from linnet.cli.scoring.image_set import ImageSet
+from linnet.cli.scoring.scorer import Scorer
 from tests.cli.conftest import Linnet
 from tests.service.bundles import png, write_model
 
@@ -77,6 +79,16 @@ def test_a_zip_holds_the_same_images(linnet: Linnet, bundle: Path, album: Path, 
     linnet("score", tmp_path / "album.zip", "--out", tmp_path / "zip", "--bundle", bundle)
     assert len(table(tmp_path / "zip")) == COUNT + 1
     assert table(tmp_path / "zip") == table(tmp_path / "folder")
+
+
+def test_a_zip_is_read_by_many_at_once_from_the_start(tmp_path: Path) -> None:
+    """Each reader would begin the table of contents, and others find it half made."""
+    names = [f"{number:05}.png" for number in range(5000)]
+    with zipfile.ZipFile(tmp_path / "album.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    for _ in range(3):
+        assert set(ImageSet(str(tmp_path / "album.zip")).read(names[-64:])) == {b"x"}
 
 
 def test_addresses_of_storage_are_read_and_written(linnet: Linnet, bundle: Path, album: Path) -> None:
@@ -162,6 +174,26 @@ def test_storage_that_has_gone_is_not_written_down_as_scores(
     assert sum(row["error_code"] is not None for row in table(tmp_path / "scores")) == 1
 
 
+def test_a_shard_at_whose_end_the_storage_goes_is_not_written(
+    linnet: Linnet, bundle: Path, bucket: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer than sixteen are left in it, and what was read before cannot be read again."""
+    read, gone = Scorer._decoded, {f"c{number:02}.png" for number in range(20)}
+
+    def decoded(scorer: Scorer, name: str, data: bytes | OSError) -> Any:
+        if name == "c/c14.png":
+            bucket.update(gone)
+        return read(scorer, name, OSError(errno.ESTALE, "Stale file handle") if name > "c/c14.png" else data)
+
+    words = ("score", "away://bucket", "--out", tmp_path / "scores", "--bundle", bundle)
+    with monkeypatch.context() as storage_goes:
+        storage_goes.setattr(Scorer, "_decoded", decoded)
+        assert "(6 in a row, the last of them c/c14.png: Stale file handle)" in linnet(*words).complaint
+    assert not list((tmp_path / "scores").glob("part-*"))
+    bucket.clear()
+    assert json.loads(linnet(*words).out)["failed_now"] == 1
+
+
 def test_an_image_here_and_there_that_cannot_be_read_is_a_row(
     linnet: Linnet, bundle: Path, bucket: set[str], tmp_path: Path
 ) -> None:
@@ -180,6 +212,10 @@ def test_a_damaged_note_of_the_job_is_said(linnet: Linnet, bundle: Path, album: 
     for damaged in ("", "[1]", whole[:30]):
         note.write_text(damaged)
         assert linnet(*words).complaint.startswith(f"{note} cannot be read (")
+    note.unlink()
+    assert linnet(*words).complaint == (
+        f"{note.parent} holds scores and no _job.json that says of what: name another folder, or remove that one."
+    )
     note.write_text(whole)
     assert json.loads(linnet(*words).out)["scored_now"] == 0
 

@@ -33,6 +33,25 @@ def test_the_accuracy_gate() -> None:
         check_accuracy("int8", 900, 894, 1000, 0.5)
 
 
+class Picky(Network):
+    """A network that answers one image differently, and no other, where few come together."""
+
+    def __init__(self, odd: npt.NDArray[np.uint8]) -> None:
+        """Need no session."""
+        self.odd = odd
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> Outputs:
+        is_odd = (images == self.odd).all((1, 2, 3)) & (len(images) < 32)
+        rows = np.stack([0.5 + 0.1 * is_odd, 0.5 - 0.1 * is_odd], 1).astype(np.float32)
+        return Outputs(rows, rows, rows)
+
+
+def test_the_batch_gates_look_at_the_last_class_too() -> None:
+    images = pictures(500)
+    with pytest.raises(BatchesDisagree):
+        check_batches("int8", Picky(images[-1].numpy()), images)
+
+
 class Moody(Network):
     """A network whose answer depends on how many images come together."""
 

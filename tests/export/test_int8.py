@@ -16,7 +16,7 @@ from export.graph import trace
 from export.half import halve
 from export.material import Material
 from export.quantise import METHODS, find_ranges, quantisable, quantise
-from export.search import Search, answer_logits, rank_nodes
+from export.search import Search, answer_logits, float_counts, rank_nodes
 from tests.trainer.networks import quiet, tiny_network, tiny_split
 from trainer.network import Classifier
 
@@ -136,6 +136,22 @@ def test_the_layers_that_must_be_precise_are_found(network: Classifier, material
     assert set(ranked[:2]) == {"blocks.1.0/Conv", "blocks.2.0/Conv"}
     helped = answer_logits(quantise(core, ranges, ranked[:2]), material.val)
     assert divergence(expected, helped) < divergence(expected, plain) / 5
+
+
+@pytest.mark.parametrize(
+    ("layers", "counts"),
+    [
+        (1, [1]),
+        (2, [1]),
+        (4, [1, 2]),
+        (5, [1, 2]),
+        (7, [1, 2, 3]),
+        (60, [1, 2, 4, 8, 16, 30]),
+        (64, [1, 2, 4, 8, 16, 32]),
+    ],
+)
+def test_at_last_half_of_the_layers_are_tried(layers: int, counts: list[int]) -> None:
+    assert float_counts(layers) == counts
 
 
 def test_a_network_that_cannot_be_quantised_is_refused(network: Classifier, material: Material) -> None:

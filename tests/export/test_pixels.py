@@ -124,6 +124,15 @@ def test_another_beginning_stays_as_it_is(options: dict[str, Any]) -> None:
     assert read_pixels(model) is model
 
 
+def test_a_weight_that_is_computed_stays_as_it_is() -> None:
+    """As in networks that standardise their weights."""
+    model = beginning()
+    (weight,) = (item for item in model.graph.initializer if item.name == "weight")
+    weight.name = "raw"
+    model.graph.node.insert(0, helper.make_node("Identity", ["raw"], ["weight"], "Standardise"))
+    assert read_pixels(model) is model
+
+
 def test_an_image_that_others_read_too_stays_as_it_is() -> None:
     model = beginning()
     model.graph.node.append(helper.make_node("ReduceMax", ["normalised"], ["brightest"], "ReduceMax"))

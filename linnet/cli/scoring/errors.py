@@ -46,8 +46,16 @@ class DamagedJob(LinnetError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
-            f"{path} cannot be read ({reason}): remove it to go on with the job that it was of, or the whole folder to "
-            "begin anew."
+            f"{path} cannot be read ({reason}): name another folder, or remove the whole of that one to begin anew."
+        )
+
+
+class UnknownScores(UsageError):
+    """The folder holds scores, and the note of what they are of is gone."""
+
+    def __init__(self, out: str, note: str) -> None:
+        super().__init__(
+            f"{out} holds scores and no {note} that says of what: name another folder, or remove that one."
         )
 
 

@@ -27,6 +27,8 @@ class ImageSet:
         self.location = location
         try:
             self._files, self._root = fsspec.core.url_to_fs(_url(location))
+            if "zip" in self._files.protocol:
+                self._files.find(self._root)  # the readers' threads would each begin its table of contents anew
         except Exception as error:  # every kind of storage has its own
             raise SetUnusable(location, _reason(error)) from error
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")

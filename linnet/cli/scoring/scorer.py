@@ -56,6 +56,7 @@ class Scorer:
     def __call__(self, shard: Shard) -> int:
         """Write the shard's file and return how many of its images failed; raises `ReadsFail` instead of writing it."""
         rows = list(self._rows(shard.names))
+        self._see_that_it_can_be_read_still()
         self._folder.write(shard, rows)
         return sum("error" in row for row in rows)
 
@@ -64,13 +65,22 @@ class Scorer:
         while batch := [(name, self._decoded(name, data)) for name, data in islice(encoded, BATCH_SIZE)]:
             yield from answer_batch(self._opened, self._manifest, batch, self._top_k)
 
+    def _see_that_it_can_be_read_still(self) -> None:
+        """Raise `ReadsFail` where the last images could not be read, and now an earlier one cannot either."""
+        name = getattr(self._here, "last_read", None)
+        if name is None or not self._here.unread:
+            return
+        (again,) = self._images.read([name])
+        if isinstance(again, OSError):
+            raise ReadsFail(self._images.location, self._here.unread + 1, name, again.strerror or str(again))
+
     def _decoded(self, name: str, data: bytes | OSError) -> Loaded:
         if isinstance(data, OSError):
             self._here.unread = getattr(self._here, "unread", 0) + 1
             if self._here.unread >= MOST_UNREAD_IN_A_ROW:
                 raise ReadsFail(self._images.location, self._here.unread, name, data.strerror or str(data))
             return data
-        self._here.unread = 0
+        self._here.unread, self._here.last_read = 0, name
         try:
             return load_image(data, self._manifest.preprocess)
         except ImageError as error:

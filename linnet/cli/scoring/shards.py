@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from linnet.cli.scoring.errors import DamagedJob, OtherScores, ScoresUnusable
+from linnet.cli.scoring.errors import DamagedJob, OtherScores, ScoresUnusable, UnknownScores
 
 if TYPE_CHECKING:
     import pyarrow
@@ -71,18 +71,19 @@ class ScoreFolder:
     def claim(self, job: Job) -> None:
         """Write down what is scored here, or continue with it.
 
-        Raises `OtherScores` where it is something else, `DamagedJob` where that cannot be told.
+        Raises `OtherScores` where it is something else, `DamagedJob` or `UnknownScores` where that cannot be told.
         """
         path = f"{self._root}/{JOB_FILE}"
-        if self._files.exists(path):
-            there = self._read_job(path)
-            for key, value in asdict(job).items():
-                if there.get(key) != value:
-                    raise OtherScores(self.location, key.replace("_", " "))
-            return
-        staging = f"{self._root}/.{JOB_FILE}.{uuid.uuid4().hex}"
-        self._files.pipe_file(staging, json.dumps(asdict(job), indent=2).encode() + b"\n")
-        self._files.mv(staging, path)
+        if not self._files.exists(path):
+            if self.finished():
+                raise UnknownScores(self.location, JOB_FILE)
+            staging = f"{self._root}/.{JOB_FILE}.{uuid.uuid4().hex}"
+            self._files.pipe_file(staging, json.dumps(asdict(job), indent=2).encode() + b"\n")
+            self._files.mv(staging, path)
+        there = self._read_job(path)  # of another, too, that claimed it at the same time
+        for key, value in asdict(job).items():
+            if there.get(key) != value:
+                raise OtherScores(self.location, key.replace("_", " "))
 
     def _read_job(self, path: str) -> dict[str, Any]:
         try:
