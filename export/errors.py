@@ -38,6 +38,16 @@ class AccuracyLost(GateError):
         )
 
 
+class TooLargeForFp16(GateError):
+    """The network computes with numbers that 16 bits do not hold, or nearly so."""
+
+    def __init__(self, largest: float, allowed: float) -> None:
+        super().__init__(
+            f"The range gate failed: a number in the backbone is {largest:g} on the validation split where {allowed:g} "
+            "is allowed, and 16 bits end at 65,504; no bundle was written. Export without --fp16."
+        )
+
+
 class BatchesDisagree(GateError):
     """An image is answered differently in other company."""
 

@@ -15,10 +15,18 @@ import torch
 
 from export.errors import InvalidModelName
 from export.finish import Finished, finish_variant
-from export.gates import DEFAULT_MAX_LOSS_POINTS, check_accuracy, check_batches, check_parity, parity_gate
+from export.gates import (
+    DEFAULT_MAX_LOSS_POINTS,
+    check_accuracy,
+    check_batches,
+    check_parity,
+    check_range,
+    parity_gate,
+)
 from export.graph import trace
 from export.half import halve
 from export.material import Material, decode_material
+from export.quantise import largest_activation
 from export.search import Search
 from export.self_test import make_self_test
 from linnet import bundle
@@ -117,6 +125,7 @@ def _prove(candidate: _Candidate, material: Material, plan: Plan, directory: Pat
             finish_variant("int8", quantised.core, material, directory, seed=record.seed, quantisation=quantised.record)
         )
     if plan.fp16:
+        gates.append(check_range(largest_activation(core, material.val.numpy())))
         variants.append(finish_variant("fp16", halve(core), material, directory, seed=record.seed))
     for smaller in variants[1:]:
         gates += _check_smaller(smaller, fp32, material, plan.max_loss_points)

@@ -10,7 +10,7 @@ import torch
 from scipy.special import softmax
 
 from export.calibration import sharpened
-from export.errors import AccuracyLost, BatchesDisagree, ParityFailed
+from export.errors import AccuracyLost, BatchesDisagree, ParityFailed, TooLargeForFp16
 from linnet.manifest import Calibration, Gate, GateName, Parity, Precision
 from linnet.session import Network, Outputs
 from trainer.evaluate import predict_logits
@@ -22,6 +22,10 @@ LARGEST_DIFFERENCE = 1e-4  # of a probability between the fp32 file and the trai
 # Of a probability between two batches. Sums in another order may cross a step of 8 or 16 bits, and steps add up.
 LARGEST_BATCH_DIFFERENCE: dict[Precision, float] = {"fp32": 1e-4, "int8": 1e-2, "fp16": 1e-2}
 
+# A CPU computes fp16 files in fp32, so nothing else would see that a number is too large for CUDA; with room for images
+# that are not of the validation split.
+LARGEST_IN_FP16 = 16_384
+
 DEFAULT_MAX_LOSS_POINTS = 0.5
 
 GATES: dict[GateName, str] = {
@@ -32,6 +36,8 @@ GATES: dict[GateName, str] = {
     "batches": f"batches of {', '.join(map(str, BATCH_SIZES[:-1]))} and {BATCH_SIZES[-1]} give every image the same "
     f"probabilities within {LARGEST_BATCH_DIFFERENCE['fp32']:g} (fp32) or {LARGEST_BATCH_DIFFERENCE['int8']:g}",
     "alone": "an image alone and inside a batch of 32 others gets the same probabilities, within the same limits",
+    "range": f"for fp16, nothing in the backbone is larger than {LARGEST_IN_FP16:,} on the validation split: 16 bits "
+    "end at 65,504",
 }
 
 
@@ -89,6 +95,14 @@ def check_accuracy(precision: Precision, fp32_correct: int, correct: int, images
         limit=max(max_points, 100 * allowed / images),  # few images have large steps
         unit="percentage points of top-1 lost on the validation split",
     )
+
+
+def check_range(largest: float) -> Gate:
+    """Hold the largest number in the backbone against what 16 bits can hold; raises `TooLargeForFp16`."""
+    if not largest <= LARGEST_IN_FP16:
+        raise TooLargeForFp16(largest, LARGEST_IN_FP16)
+    unit = "largest number in the backbone on the validation split"
+    return Gate(name="range", precision="fp16", measured=largest, limit=LARGEST_IN_FP16, unit=unit)
 
 
 def check_batches(precision: Precision, network: Network, images: torch.Tensor) -> tuple[Gate, Gate]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,21 +62,35 @@ def quantisable(core: onnx.ModelProto) -> list[str]:
 
 def find_ranges(core: onnx.ModelProto, images: npt.NDArray[np.uint8], method: Method) -> TensorsData:
     """Return the range of every activation of the float graph over images uint8 [N, H, W, 3]."""
+    ranges = _observe(core, images, method, [*WEIGHTED, *BETWEEN])
+    settle_ranges(core.graph, ranges)
+    return ranges
+
+
+def largest_activation(core: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> float:
+    """Return the largest size of a number in the backbone of the float graph over images uint8 [N, H, W, 3]."""
+    results = {name for node in core.graph.node if node.name.startswith(BACKBONE_PREFIX) for name in node.output}
+    ranges = _observe(core, images, METHODS[0], [])
+    return max(float(np.abs(ranges[name].range_value).max()) for name in results & ranges.data.keys())
+
+
+def _observe(
+    core: onnx.ModelProto, images: npt.NDArray[np.uint8], method: Method, op_types: Sequence[str]
+) -> TensorsData:
+    """Return the range of what nodes of such types read and write; of all nodes where no type is named."""
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
         source = Path(scratch) / "core.onnx"
         onnx.save(core, source)
         calibrator = create_calibrator(
             source,
-            [*WEIGHTED, *BETWEEN],
+            op_types,
             augmented_model_path=str(Path(scratch) / "observed.onnx"),
             calibrate_method=method.kind,
             extra_options={"symmetric": False, **method.options},
         )
         for start in range(0, len(images), _BATCH):
             calibrator.collect_data(_Batch(images[start : start + _BATCH]))
-        ranges = calibrator.compute_data()
-    settle_ranges(core.graph, ranges)
-    return ranges
+        return calibrator.compute_data()
 
 
 def quantise(

@@ -19,7 +19,7 @@ MODEL_NAME_PATTERN = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 Precision = Literal["fp32", "int8", "fp16"]
 Split = Literal["test", "val"]
 ScoreName = Literal["max_softmax", "energy", "norm", "knn"]
-GateName = Literal["parity", "accuracy", "batches", "alone"]
+GateName = Literal["parity", "accuracy", "batches", "alone", "range"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from export.errors import AccuracyLost, BatchesDisagree
-from export.gates import GATES, check_accuracy, check_batches, images_allowed
+from export.errors import AccuracyLost, BatchesDisagree, TooLargeForFp16
+from export.gates import GATES, check_accuracy, check_batches, check_range, images_allowed
 from export.listing import listing
 from linnet.session import Network, Outputs
 
@@ -31,6 +31,13 @@ def test_the_accuracy_gate() -> None:
         match=r"accuracy gate failed: the int8 .* 6 of 1000 validation images .* 5 are allowed.*--max-loss",
     ):
         check_accuracy("int8", 900, 894, 1000, 0.5)
+
+
+def test_the_range_gate() -> None:
+    assert check_range(10.5).measured == 10.5
+    for largest in (65_505.0, float("inf"), float("nan")):
+        with pytest.raises(TooLargeForFp16, match=r"The range gate failed: .* Export without --fp16\."):
+            check_range(largest)
 
 
 class Picky(Network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import numpy as np
@@ -15,7 +16,7 @@ from export.errors import AccuracyLost
 from export.graph import trace
 from export.half import halve
 from export.material import Material
-from export.quantise import METHODS, find_ranges, quantisable, quantise
+from export.quantise import METHODS, find_ranges, largest_activation, quantisable, quantise
 from export.search import Search, answer_logits, float_counts, rank_nodes
 from tests.trainer.networks import quiet, tiny_network, tiny_split
 from trainer.network import Classifier
@@ -159,6 +160,18 @@ def test_a_network_that_cannot_be_quantised_is_refused(network: Classifier, mate
     impossible = Search(core, material, np.eye(3, dtype=np.float32)[material.val_labels], -100.0, quiet())
     with pytest.raises(AccuracyLost, match="whichever layers are kept in float"):
         impossible.run()
+
+
+def test_the_largest_number_in_the_backbone_is_found(network: Classifier, material: Material) -> None:
+    images, watched, seen = material.val.numpy(), copy.deepcopy(network), []
+    largest = largest_activation(trace(network, 8), images)
+    for layer in watched.blocks.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # which is part of its convolution in the graph
+            layer.register_forward_hook(lambda _, __, output: seen.append(float(output.abs().max())))
+    with torch.no_grad():
+        watched(material.val)
+    assert largest == pytest.approx(max(seen), rel=1e-3)
+    assert largest_activation(trace(with_a_loud_channel(network), 8), images) > 10 * largest
 
 
 def test_half_precision_keeps_its_outputs_in_fp32(core: onnx.ModelProto, material: Material) -> None:

@@ -88,6 +88,7 @@ def test_the_gates_are_on_record(manifest: Manifest) -> None:
     assert passed == [
         ("fp32", "parity"),
         *(("fp32", name) for name in ("batches", "alone")),
+        ("fp16", "range"),
         *((precision, name) for precision in ("int8", "fp16") for name in ("accuracy", "batches", "alone")),
     ]
     assert all(gate.measured <= gate.limit for gate in manifest.gates)
