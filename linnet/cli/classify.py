@@ -24,7 +24,6 @@ from linnet.session import Placement
 from service.schemas import FailedPrediction, ItemError, Prediction, Score
 
 if TYPE_CHECKING:
-    from linnet_client import Client
     from linnet_client import FailedPrediction as FailedThere
     from linnet_client import Prediction as PredictionThere
 
@@ -91,7 +90,7 @@ def classify_there(  # noqa: PLR0913, PLR0917
 ) -> Generator[Row, None, None]:
     """Answer images by asking the service at `url`; raises `MissingClient` or `RunStopped`.
 
-    `claim` is told what the service would answer with, before it is asked, and what it did answer each image with.
+    `claim` is told what answered each image, before its row is given, and may refuse it.
     """
     try:
         from linnet_client import Client, ServiceError
@@ -103,8 +102,6 @@ def classify_there(  # noqa: PLR0913, PLR0917
             health = client.health()  # a wrong address is said at once, and not after all retries
             if not health.is_live:
                 raise RunStopped(health.reason or "nothing answers")
-            if claim is not None and (origin := _origin_there(client, model, top_k)):
-                claim(origin)
             asking = client.predict_many(sources, model=model, top_k=top_k, concurrency=concurrency)
             with closing(asking) as results:  # before the client is closed
                 for result in results:
@@ -113,14 +110,6 @@ def classify_there(  # noqa: PLR0913, PLR0917
                     yield _row(result)
     except ServiceError as error:
         raise RunStopped(str(error)) from error
-
-
-def _origin_there(client: Client, model: str | None, top_k: int) -> Origin | None:
-    """Return what the service would answer with now, or None where it does not say."""
-    served = client.model(model) if model else next((each for each in client.models() if each.default), None)
-    if served is None:
-        return None
-    return Origin(model=served.name, version=served.version, variant=None, top_k=top_k)
 
 
 def _origin_of(result: PredictionThere, top_k: int) -> Origin:

@@ -112,12 +112,13 @@ def test_a_service_that_has_another_version_by_now_is_refused(linnet: Linnet, ph
         options = ("predict", photos / "test" / "red", "--url", server.url, "--output", output)
         assert linnet(*options).code == 0
         assert stated(output) == {"model": "colours", "version": "1", "variant": None, "top_k": 5}
-        assert linnet(*options, "--skip-done").code == 0
+        output.write_text("".join(output.read_text().splitlines(keepends=True)[:4]))
         write_model(models, version=2)
         while not any(model.version == "2" and model.default for model in client.models()):
             time.sleep(0.05)
+        before = output.read_bytes()
         answer = linnet(*options, "--skip-done")
-    assert "now answers colours 2 (of a service, --top-k 5)" in refused(answer, output, output.read_bytes())
+    assert "now answers colours 2 (of a service, --top-k 5)" in refused(answer, output, before)
 
 
 def test_a_service_that_changes_its_version_meanwhile_stops_the_run(

@@ -141,6 +141,14 @@ def bucket(album: Path) -> Iterator[set[str]]:
         pseudo_dirs: ClassVar[list[str]] = [""]
         cachable = False
 
+        def makedirs(self, path: str, exist_ok: bool = False) -> None:
+            """Make nothing: object storage has no folders, and lists none that is empty."""
+
+        def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+            if not any(name.startswith(f"{self._strip_protocol(path)}/") for name in self.store):
+                raise FileNotFoundError(path)
+            return super().ls(path, detail, **options)
+
         @classmethod
         def _strip_protocol(cls, path: str) -> Any:
             return super()._strip_protocol(str(path).removeprefix("away://"))
@@ -172,6 +180,15 @@ def test_storage_that_has_gone_is_not_written_down_as_scores(
     bucket.clear()
     assert json.loads(linnet(*words).out)["images"] == COUNT + 21
     assert sum(row["error_code"] is not None for row in table(tmp_path / "scores")) == 1
+
+
+def test_a_folder_of_object_storage_is_there_once_it_holds_something(
+    linnet: Linnet, bundle: Path, bucket: set[str]
+) -> None:
+    words = ("score", "away://bucket", "--out", "away://scores/new", "--bundle", bundle)
+    assert not bucket
+    assert json.loads(linnet(*words).out)["scored_now"] == COUNT + 21
+    assert json.loads(linnet(*words).out)["scored_now"] == 0
 
 
 def test_a_shard_at_whose_end_the_storage_goes_is_not_written(

@@ -52,6 +52,7 @@ class Scorer:
         self._folder = ScoreFolder(errand.scores)
         self._top_k = errand.top_k
         self._here = threading.local()  # a thread scores one shard after another
+        self._last_read: str | None = None  # by any of them
 
     def __call__(self, shard: Shard) -> int:
         """Write the shard's file and return how many of its images failed; raises `ReadsFail` instead of writing it."""
@@ -66,8 +67,11 @@ class Scorer:
             yield from answer_batch(self._opened, self._manifest, batch, self._top_k)
 
     def _see_that_it_can_be_read_still(self) -> None:
-        """Raise `ReadsFail` where the last images could not be read, and now an earlier one cannot either."""
-        name = getattr(self._here, "last_read", None)
+        """Raise `ReadsFail` where the last images could not be read, and now one that could be cannot either.
+
+        Before the first that can be read nothing tells damaged files from a storage that has gone.
+        """
+        name = self._last_read
         if name is None or not self._here.unread:
             return
         (again,) = self._images.read([name])
@@ -80,7 +84,7 @@ class Scorer:
             if self._here.unread >= MOST_UNREAD_IN_A_ROW:
                 raise ReadsFail(self._images.location, self._here.unread, name, data.strerror or str(data))
             return data
-        self._here.unread, self._here.last_read = 0, name
+        self._here.unread, self._last_read = 0, name
         try:
             return load_image(data, self._manifest.preprocess)
         except ImageError as error:

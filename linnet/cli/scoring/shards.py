@@ -93,7 +93,11 @@ class ScoreFolder:
 
     def finished(self) -> set[str]:
         """List the files of the shards that are there."""
-        names = (str(path).rsplit("/", 1)[-1] for path in self._files.ls(self._root, detail=False, refresh=True))
+        try:
+            found = self._files.ls(self._root, detail=False, refresh=True)
+        except FileNotFoundError:  # object storage knows no empty folder
+            return set()
+        names = (str(path).rsplit("/", 1)[-1] for path in found)
         return {name for name in names if re.fullmatch(r"part-\d{6,}\.parquet", name)}
 
     def write(self, shard: Shard, rows: Sequence[Row]) -> None:
