@@ -84,7 +84,7 @@ def export_run(  # noqa: PLR0913
     `name` is the run's and `version` the next free one unless told. The whole test split is answered by the very files
     that are published; nothing is written unless every gate holds. Decoded images are kept in the folder `cache`, if
     one is named; there the training has left them. Raises `ParityFailed`, `AccuracyLost`, `BatchesDisagree`,
-    `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, `DiskFull`, or a `DataError`.
+    `TooLargeForFp16`, `RunNotFound`, `InvalidRun`, `DataChanged`, `BundleExists`, `DiskFull`, or a `DataError`.
     """
     candidate = _candidate(run, models_dir, name, version)
     with Reporter() as reporter, tempfile.TemporaryDirectory() as scratch:

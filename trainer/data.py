@@ -109,7 +109,8 @@ def _find_splits(data: Data, seed: int) -> Dataset:
     train_dir = _first(folders, TRAIN_NAMES)
     val_dir, test_dir = _first(folders, VALIDATION_NAMES), _first(folders, TEST_NAMES)
     if train_dir is None or (val_dir is None and test_dir is None and len(folders) > 1):
-        _refuse_splits_as_classes(root, [folder for folder in (train_dir, val_dir, test_dir) if folder is not None])
+        if train_dir or val_dir or test_dir:
+            _refuse_splits_as_classes(root)
         return _split_flat(root, data, seed)
     classes, train = scan_classes(train_dir)
     test_folder, val_folder = (test_dir, val_dir) if test_dir else (val_dir, None)
@@ -146,14 +147,12 @@ def _visible_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _refuse_splits_as_classes(root: Path, named: Sequence[Path]) -> None:
-    """Raise `SplitsUnclear` where some folder has a split's name and every folder is divided into the same ones."""
-    if not named:
-        return
+def _refuse_splits_as_classes(root: Path) -> None:
+    """Raise `SplitsUnclear` where every folder is divided into the same ones; some folder has a split's name."""
     folders = _visible_folders(root)
-    inside = {tuple(path.name for path in _visible_folders(folder)) for folder in folders}
-    if len(folders) > 1 and len(inside) == 1 and len(next(iter(inside))) > 1:
-        raise SplitsUnclear(root, [folder.name for folder in folders], next(iter(inside)))
+    first, *others = [[path.name for path in _visible_folders(folder)] for folder in folders]
+    if others and len(first) > 1 and all(names == first for names in others):
+        raise SplitsUnclear(root, [folder.name for folder in folders], first)
 
 
 def _refuse_single_images(train: Sequence[Example], classes: Sequence[str]) -> None:
